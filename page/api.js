@@ -115,7 +115,8 @@ async function read() {
   for (;;) {
     try {
       const headers = /** @type {Record<string, string>} */ (last ? { "last-event-id": last } : {});
-      const answer = await ask("/api/v1/changes", { headers });
+      // More changes at once than a page can show are told as a gap.
+      const answer = await ask("/api/v1/changes?most=200", { headers });
       const reader = /** @type {ReadableStream<Uint8Array>} */ (answer.body).pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (;;) {

@@ -39,7 +39,7 @@ export function entities(main, rest, params) {
         h("td", {}, h("a", { href: `#/entities/${encodeURIComponent(item.entity)}` }, item.entity)),
         h("td", { class: "says" }, item.state === null ? h("span", { class: "dim" }, "initial") : short(item.state, 120)),
         h("td", {}, item.held_by && h("a", { href: `#/instance/${encodeURIComponent(item.held_by)}` }, item.held_by)),
-        h("td", {}, item.waiting.length || "")));
+        h("td", {}, item.waiting || "")));
       if (cursor) list.append(...rows);
       else fill(list, rows.length ? rows : h("tr", {}, h("td", { colspan: 4, class: "nothing" }, "No entity has a state, a holder or a message.")));
       shown = cursor ? shown + rows.length : rows.length;

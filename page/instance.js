@@ -79,7 +79,7 @@ export function instance(main, rest) {
         h("div", { class: "buttons" }, actions.map(([action, title, why]) =>
           h("button", { disabled: why !== null, title: why ?? undefined, onclick: () => act(action) }, title)))),
       h("dl", { class: "facts" },
-        fact("Function", record.function), fact("File", record.file),
+        fact("Function", record.function), fact("File", h("a", { href: `#/programs/${record.program}/0` }, record.file)),
         fact("Began", time(record.created), record.created), fact(ended ? "Took" : "For", took(end - began)),
         record.parent && fact("Called by", h("a", { href: `#/instance/${encodeURIComponent(record.parent)}` }, record.parent)),
         record.root !== id && record.root !== record.parent && fact("Root", h("a", { href: `#/instance/${encodeURIComponent(record.root)}` }, record.root)),
@@ -103,10 +103,40 @@ export function instance(main, rest) {
         ` since ${time(item.time)} (${took(Date.now() - millis(item.time))})`,
         item.at && ` · ${item.at.file}:${item.at.line}`,
         item.child && [" · ", h("a", { href: `#/instance/${encodeURIComponent(item.child)}` }, item.child)],
-        item.name === "receive" && [" ", h("button", { onclick: () => raise(item.args?.[0] ?? "") }, `Raise ${item.args?.[0] ?? ""}…`)])),
+        item.name === "receive" && [" ", h("button", { onclick: () => raise(item.args?.[0] ?? "") }, `Raise ${item.args?.[0] ?? ""}…`)],
+        because(id, item))),
       items.length > 50 && h("li", {}, `and ${items.length - 50} more`)),
       !record.ended && h("button", { class: "plain", onclick: () => raise("") }, "Raise another event…"));
     if (items.length > 0 && items[0].at && !step.dataset.chosen) text?.show(items[0].at);
+  }
+
+  /** What a wait comes down to: the wait of a child, or of the holder of an entity, and so on. @param {string} waits @param {any} item */
+  function because(waits, item) {
+    const chain = h("ol", { class: "because" });
+    /** @param {string} who @param {any} wait @param {number} depth */
+    const follow_ = async (who, wait, depth) => {
+      const holder = wait.child ? null : await held(who, wait);
+      const next = wait.child ?? holder?.held_by;
+      if (!next || depth > 8 || over) return;
+      const link = h("a", { href: `#/instance/${encodeURIComponent(next)}` }, next);
+      const [other, { items }] = await Promise.all([get(instancePath(next)), get(`${instancePath(next)}/waits`)]);
+      const first = items[0];
+      chain.appendChild(h("li", {}, holder && `${holder.entity} is held by `, link,
+        other.status !== "running" ? [" ", badge(other.status)] : first ? [holder ? ", which waits for " : " waits for ", h("b", {}, short(first.shown, 100)), ` (${took(Date.now() - millis(first.time))})`, first.at && ` · ${first.at.file}:${first.at.line}`] : " runs"));
+      if (first && other.status === "running") await follow_(next, first, depth + 1);
+    };
+    follow_(waits, item, 0).catch(() => {});
+    return chain;
+  }
+
+  /** The first entity of a wait that another instance holds. @param {string} who @param {any} wait */
+  async function held(who, wait) {
+    const entities = wait.entity ? [wait.entity] : wait.effect === "lock" ? wait.args?.[0] ?? [] : [];
+    for (const { $entity: name, key } of entities) {
+      const view = await get(`/entities/${encodeURIComponent(name)}/${encodeURIComponent(typeof key === "string" ? key : JSON.stringify(key))}`);
+      if (view.held_by && view.held_by !== who) return view;
+    }
+    return null;
   }
 
   function drawFailure() {
@@ -116,10 +146,17 @@ export function instance(main, rest) {
     const entries = trace?.entries ?? trace ?? [];
     fill(failure, h("h2", {}, `Failed: ${value?.kind ?? "error"}`), h("p", {}, value?.message ?? short(value, 500)),
       Array.isArray(entries) && entries.length > 0 && h("ol", { class: "chain" }, entries.slice(0, 30).map((/** @type {any} */ at) => h("li", {},
-        at.place ? h("button", { class: "link", onclick: () => text?.show(placed(at.place)) }, `in ${at.function}`) : short(at, 200),
+        at.place ? [h("button", { class: "link", onclick: () => text?.show(placed(at.place)) }, `in ${at.function}`), line(at.place)] : short(at, 200),
         at.boundary && h("span", { class: "dim" }, ` ${String(at.boundary).toLowerCase()}`)))),
       value && typeof value === "object" && Object.keys(value).length > 2 && h("pre", {}, JSON.stringify(value, null, 2)));
     if (entries[0]?.place && !step.dataset.chosen) text?.show(placed(entries[0].place));
+  }
+
+  /** The line of an error, once it is known. @param {any} place */
+  function line(place) {
+    const shown = h("span", {});
+    text?.lineOf(place.source, place.span.start).then((number) => { shown.textContent = `, line ${number}`; }, () => {});
+    return shown;
   }
 
   /** The place of an error, as the source shows it. @param {any} place */
@@ -266,10 +303,22 @@ export function instance(main, rest) {
         h("td", {}, bar.outcome ?? bar.worst), h("td", {}, bar.at?.line ?? ""))))));
   }
 
+  // The first change is shown at once, those after it some times a second, and long timelines less
+  // often, so that drawing takes at most a fifth of the time.
   let waiting = 0;
+  let next = 0;
   const later = () => {
-    if (!waiting) waiting = setTimeout(() => { waiting = 0; load(); }, 200);
+    if (waiting) { again = true; return; }
+    waiting = setTimeout(async () => {
+      again = false;
+      const began = Date.now();
+      await load().catch((error) => say(error.message, true));
+      next = Date.now() + Math.max(200, (Date.now() - began) * 4);
+      waiting = 0;
+      if (again) later();
+    }, Math.max(20, next - Date.now()));
   };
+  let again = false;
   const stop = follow(({ event, data }) => {
     if (event === "gap" || event === "begin" || data.id === id || (event === "instance" && data.parent === id)) later();
   });

@@ -3,9 +3,11 @@
 import { follow, get, instancePath, post } from "./api.js";
 import { ask, badge, field, fill, h, millis, say, short, time, took } from "./dom.js";
 
-const STATUSES = ["running", "suspended", "completed", "failed", "terminated"];
+const STATUSES = ["scheduled", "running", "suspended", "completed", "failed", "terminated"];
 const PAGE = 100;
 const ROW = 34;
+const VIEWS = "durable-views";
+const ACTIONS = ["suspend", "resume", "cancel", "terminate", "rewind", "purge"];
 
 /** @param {HTMLElement} main @param {string[]} _rest @param {URLSearchParams} params */
 export function instances(main, _rest, params) {
@@ -27,6 +29,8 @@ export function instances(main, _rest, params) {
   let next = null;
   let loading = false;
   let over = false;
+  /** The number of instances that match. */
+  let matching = 0;
   /** @type {Set<string>} */
   const selected = new Set();
   /** @type {Map<string, any[]>} */
@@ -38,6 +42,7 @@ export function instances(main, _rest, params) {
     type: "search", placeholder: "id begins with…  ( / )", "aria-label": "Beginning of the id", "data-search": true, value: filter().prefix,
     onchange: () => change("prefix", search.value),
   });
+  const views = h("select", { class: "views", "aria-label": "Saved views", onchange: () => view(views.value) });
   const histogram = h("canvas", { class: "histogram", height: 48, role: "img" });
   const actions = h("div", { class: "actions" });
   const body = h("div", { class: "rows", role: "rowgroup" });
@@ -48,10 +53,38 @@ export function instances(main, _rest, params) {
     scroll);
   fill(main,
     h("div", { class: "bar" },
-      h("h1", {}, "Instances"), chips, functions, search,
+      h("h1", {}, "Instances"), chips, functions, search, views,
       h("label", { class: "check" }, h("input", { type: "checkbox", checked: !!params.get("all"), onchange: () => change("all", params.get("all") ? "" : "1") }), "children too"),
       h("button", { class: "main", onclick: start }, "Start…")),
     histogram, actions, table);
+
+  // ---- saved views: filters under names, in this browser. The address has them, too.
+
+  /** @returns {Record<string, string>} */
+  const saved = () => { try { return JSON.parse(localStorage.getItem(VIEWS) ?? "{}"); } catch { return {}; } };
+  const here = () => params.toString();
+
+  function drawViews() {
+    const names = Object.entries(saved());
+    const current = names.find(([, query]) => query === here())?.[0];
+    fill(views, h("option", { value: "" }, "Views"), names.map(([name]) => h("option", { value: `show ${name}` }, name)),
+      here() && !current && h("option", { value: "save" }, "Save this view…"), current && h("option", { value: `drop ${current}` }, `Forget “${current}”`));
+    views.value = current ? `show ${current}` : "";
+    views.hidden = names.length === 0 && !here();
+  }
+
+  /** @param {string} chosen */
+  async function view(chosen) {
+    const all = saved();
+    const name = chosen.slice(5);
+    if (chosen.startsWith("show ")) location.hash = `#/instances${all[name] ? `?${all[name]}` : ""}`;
+    else if (chosen.startsWith("drop ")) { delete all[name]; localStorage.setItem(VIEWS, JSON.stringify(all)); }
+    else if (chosen === "save") {
+      const field_ = h("input", { required: true, maxlength: 60 });
+      await ask("Save this view", [field("Name", field_)], "Save", () => { localStorage.setItem(VIEWS, JSON.stringify({ ...saved(), [field_.value]: here() })); });
+    }
+    drawViews();
+  }
 
   /** The rows as they are shown, with those of opened instances below them. */
   function shown() {
@@ -173,7 +206,7 @@ export function instances(main, _rest, params) {
       const counts = await get("/instances/counts", { roots, function: name, prefix, after, before });
       if (over) return;
       const chosen = new Set(filter().status.split(",").filter(Boolean));
-      fill(chips, STATUSES.map((status) => h("button", {
+      fill(chips, STATUSES.filter((status) => status !== "scheduled" || chosen.has(status) || counts.status[status]).map((status) => h("button", {
         class: `chip ${status}`, "aria-pressed": chosen.has(status) ? "true" : "false",
         onclick: () => { if (!chosen.delete(status)) chosen.add(status); change("status", [...chosen].join(",")); },
       }, status, h("b", {}, (counts.status[status] ?? 0).toLocaleString()))));
@@ -181,6 +214,9 @@ export function instances(main, _rest, params) {
       if (name && !names.includes(name)) names.push(name);
       fill(functions, h("option", { value: "" }, "all functions"), names.sort().map((one) => h("option", { value: one }, one)));
       functions.value = name;
+      const before_ = matching;
+      matching = chosen.size ? [...chosen].reduce((sum, status) => sum + (counts.status[status] ?? 0), 0) : counts.total;
+      if (matching !== before_) tools();
       bars(counts.histogram);
     } catch (error) { say(/** @type {Error} */ (error).message, true); }
   }
@@ -223,27 +259,56 @@ export function instances(main, _rest, params) {
 
   function tools() {
     const timed = params.get("after") || params.get("before");
+    const title = (/** @type {string} */ action) => `${action[0].toUpperCase()}${action.slice(1)}…`;
     fill(actions,
       timed && h("button", { class: "plain", onclick: () => { params.delete("after"); change("before", ""); } }, `${params.get("after") ? time(params.get("after") ?? "") : "…"} to ${params.get("before") ? time(params.get("before") ?? "") : "…"} ✕`),
       selected.size > 0 && [h("span", {}, `${selected.size} selected`),
-        ["suspend", "resume", "cancel", "terminate", "rewind", "purge"].map((action) => h("button", { onclick: () => act(action) }, `${action[0].toUpperCase()}${action.slice(1)}…`)),
-        h("button", { class: "plain", onclick: () => { selected.clear(); tools(); draw(); } }, "None")]);
+        ACTIONS.map((action) => h("button", { onclick: () => act(action) }, title(action))),
+        h("button", { class: "plain", onclick: () => { selected.clear(); tools(); draw(); } }, "None")],
+      selected.size === 0 && filtered() && matching > 0 && h("button", { class: "plain", onclick: actOnAll }, `Act on all that match (${matching.toLocaleString()})…`));
   }
+
+  /** Whether the filters leave something out. */
+  const filtered = () => ["status", "function", "prefix", "after", "before"].some((name) => params.get(name));
+
+  /** The filters, as a batch takes them. */
+  function wanted() {
+    const { order: _order, ...rest } = filter();
+    return Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== "").map(([name, value]) => [name, name === "roots" ? true : value]));
+  }
+
+  /** @param {any} done */
+  function told(done) {
+    const bad = done.problems.map((/** @type {any} */ one) => `${one.id}: ${one.title}`);
+    say(bad.length ? `${done.done} done. ${bad.slice(0, 3).join("; ")}` : `${done.done} done`, bad.length > 0);
+    selected.clear();
+    tools();
+    refresh();
+  }
+
+  /** @param {string[]} ids @param {number} all */
+  const preview = (ids, all) => h("ul", { class: "preview" }, ids.slice(0, 20).map((id) => h("li", {}, id)), all > Math.min(20, ids.length) && h("li", {}, `and ${(all - Math.min(20, ids.length)).toLocaleString()} more`));
 
   /** @param {string} action */
   async function act(action) {
     const ids = [...selected];
     const reason = h("input", { placeholder: "why" });
     const done = await ask(`${action} ${ids.length} instance${ids.length === 1 ? "" : "s"}?`,
-      [h("ul", { class: "preview" }, ids.slice(0, 20).map((id) => h("li", {}, id)), ids.length > 20 && h("li", {}, `and ${ids.length - 20} more`)),
-        action === "terminate" && field("Reason", reason)],
+      [preview(ids, ids.length), action === "terminate" && field("Reason", reason)],
       action, () => post("/instances/batch", { ids, action, expect: ids.length, ...(reason.value ? { reason: reason.value } : {}) }));
-    if (!done) return;
-    const bad = done.problems.map((/** @type {any} */ one) => `${one.id}: ${one.title}`);
-    say(bad.length ? `${done.done} done. ${bad.slice(0, 3).join("; ")}` : `${done.done} done`, bad.length > 0);
-    selected.clear();
-    tools();
-    refresh();
+    if (done) told(done);
+  }
+
+  /** Acts on everything that matches, also on what is not loaded. */
+  async function actOnAll() {
+    const all = matching;
+    const action = h("select", {}, ACTIONS.map((one) => h("option", { value: one }, one)));
+    const reason = h("input", { placeholder: "why" });
+    const done = await ask(`Act on ${all.toLocaleString()} instance${all === 1 ? "" : "s"}?`,
+      [preview(rows.map((record) => record.id), all), field("Action", action), field("Reason, of a termination", reason),
+        h("p", { class: "dim" }, "With another number than this one, nothing is done.")],
+      "Do it", () => post("/instances/batch", { filter: wanted(), action: action.value, expect: all, ...(reason.value && action.value === "terminate" ? { reason: reason.value } : {}) }));
+    if (done) told(done);
   }
 
   async function start() {
@@ -258,29 +323,42 @@ export function instances(main, _rest, params) {
     if (begun?.id) location.hash = `#/instance/${encodeURIComponent(begun.id)}`;
   }
 
-  // Changes come in bursts; the list follows at most twice a second.
+  // The first change is shown at once, and those after it some times a second. While very much
+  // happens, or while nobody looks, the list follows more slowly.
   let waiting = 0;
+  let last = 0;
   /** @type {Set<string>} */
   let changed = new Set();
-  const later = () => {
+  /** @param {number} pause the shortest time between two updates, in milliseconds */
+  const later = (pause) => {
     if (waiting) return;
+    const wait = Math.max(20, last + (document.hidden ? 5000 : pause) - Date.now());
     waiting = setTimeout(async () => {
-      waiting = 0;
       const ids = changed;
       changed = new Set();
+      const began = Date.now();
       await Promise.all([refresh(), count()]);
       const old = rows.slice(PAGE).filter((record) => ids.has(record.id)).slice(0, 50);
       for (const record of old) Object.assign(record, await get(instancePath(record.id)).catch(() => ({})));
       if (old.length) draw();
-    }, 250);
+      // An update takes at most a fifth of the time.
+      last = Date.now() + (Date.now() - began) * 4;
+      waiting = 0;
+      if (changed.size) later(pause);
+    }, wait);
   };
   const stop = follow(({ event, data }) => {
-    if (event === "instance" || event === "removed") { changed.add(data.id); later(); } else if (event === "gap" || event === "begin") later();
+    if (event === "instance" || event === "removed") { changed.add(data.id); later(250); }
+    else if (event === "begin") later(250);
+    else if (event === "gap") later(2000);
   });
+  const seen = () => { if (!document.hidden) later(0); };
+  document.addEventListener("visibilitychange", seen);
   const clock = setInterval(draw, 5000);
   addEventListener("resize", draw);
   more();
   count();
   tools();
-  return () => { over = true; stop(); clearInterval(clock); clearTimeout(waiting); removeEventListener("resize", draw); };
+  drawViews();
+  return () => { over = true; stop(); clearInterval(clock); clearTimeout(waiting); removeEventListener("resize", draw); document.removeEventListener("visibilitychange", seen); };
 }

@@ -59,9 +59,18 @@ export function source(program) {
     }
   }
 
+  /** The number of the line at a byte. @param {number} module @param {number} start */
+  async function lineOf(module, start) {
+    const bytes = new TextEncoder().encode(await read(module));
+    let line = 1;
+    for (let at = 0; at < start && at < bytes.length; at += 1) if (bytes[at] === 10) line += 1;
+    return line;
+  }
+
   return {
     root,
     show,
+    lineOf,
     /** Counts the steps of each line. @param {any[]} bars */
     count(bars) {
       hits = new Map();

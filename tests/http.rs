@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use common::DURABLE;
 use durable::http::{Keys, Scope};
 use serde_json::{Value as Json, json};
@@ -451,6 +453,20 @@ fn azures_routes_have_its_codes() {
     assert_eq!(server.send("GET", &path, &[], "").code, 404);
     let header = format!("x-functions-key: {key}");
     assert_eq!(server.send("GET", &format!("{base}/instances"), &[&header], "").code, 200);
+    // The key as the password of an address, as in `http://key:TOKEN@host/`.
+    let basic = |password: &str| format!("authorization: Basic {}", BASE64.encode(format!("key:{password}")));
+    let code = |path: &str, header: &str| server.send("GET", path, &[header], "").code;
+    let read = server.keys.token(Scope::Read);
+    assert_eq!(code(&format!("{base}/instances"), &basic(&key)), 200);
+    assert_eq!(code(&format!("{base}/instances"), &basic(read)), 200);
+    assert_eq!(code(&format!("{base}/instances"), &basic("wrong")), 401);
+    assert_eq!(code(&format!("{base}/instances"), "authorization: Basic ???"), 401);
+    assert_eq!(code(&format!("{base}/instances"), &format!("authorization: Basic {key}")), 401);
+    let begin = server.send("POST", &format!("{base}/orchestrators/double"), &[&basic(read)], "1");
+    assert_eq!(begin.code, 403);
+    // Nothing else takes a password.
+    assert_eq!(code("/api/v1/instances", &basic(&key)), 401);
+    assert_eq!(code("/metrics", &basic(&key)), 401);
 }
 
 /// The codes of links are for their instance alone, and those of an event for this event alone.
@@ -469,13 +485,151 @@ fn links_are_for_one_instance() {
     assert_eq!((status("l1"), status("l2")), (202, 401));
     let all = format!("/runtime/webhooks/durabletask/instances?code={code}");
     assert_eq!(server.send("GET", &all, &[], "").code, 401);
-    let code = server.keys.event_code("l1", "approved");
-    let raise = |id: &str, event: &str| {
-        server.send("POST", &format!("/api/v1/instances/{id}/events/{event}?code={code}"), &[], "1").code
+    let all = format!("/api/v1/instances/l1?code={code}");
+    assert_eq!(server.send("GET", &all, &[], "").code, 400);
+}
+
+/// `callback_url` gives a URL that raises one event of one instance, across restarts, until its end.
+#[test]
+fn a_callback_url_is_for_one_event() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let text = "orchestration ask(n) { set_status(callback_url(\"go on\")); receive(\"go on\") }\n";
+    let program = json!({"file": "ask.df", "modules": {"ask.df": text}}).to_string();
+    assert_eq!(server.post("/api/v1/programs", &program).code, 200);
+    let begin = |server: &Server, id: &str| {
+        let body = json!({"function": "ask", "args": [1], "id": id}).to_string();
+        assert_eq!(server.post("/api/v1/instances", &body).code, 202);
+        loop {
+            let shown = server.get(&format!("/api/v1/instances/{id}")).json();
+            if let Some(url) = shown["custom"].as_str() {
+                return url.to_string();
+            }
+        }
     };
-    assert_eq!((raise("l2", "approved"), raise("l1", "other"), raise("l1", "approved")), (401, 401, 202));
-    let with_code = format!("/api/v1/instances/l1?code={code}");
-    assert!(server.send("GET", &with_code, &[], "").code >= 400);
+    let (one, two) = (begin(&server, "c/1"), begin(&server, "c/2"));
+    let begins = format!("http://{}/api/v1/instances/c%2F1/events/go%20on?code=", server.address);
+    assert!(one.starts_with(&begins), "{one}");
+    let path = |url: &str| url[url.find("/api").expect("a path")..].to_string();
+    let (code, other) = (one.split("code=").last().expect("a code"), path(&two));
+    let post = |server: &Server, path: &str| server.send("POST", path, &[], r#"{"by": "ada"}"#).code;
+    // Another event, another instance, another code, none, and another method.
+    assert_eq!(post(&server, &format!("/api/v1/instances/c%2F1/events/other?code={code}")), 401);
+    assert_eq!(post(&server, &format!("/api/v1/instances/c%2F2/events/go%20on?code={code}")), 401);
+    assert_eq!(post(&server, &format!("/api/v1/instances/c%2F3/events/go%20on?code={code}")), 401);
+    assert_eq!(post(&server, &format!("/api/v1/instances/c%2F1/events/go%20on?code={code}0")), 401);
+    assert_eq!(post(&server, "/api/v1/instances/c%2F1/events/go%20on?code="), 401);
+    assert_eq!(post(&server, "/api/v1/instances/c%2F1/events/go%20on"), 401);
+    assert_eq!(server.send("GET", &path(&one), &[], "").code, 405);
+    // The code opens nothing else.
+    assert_eq!(post(&server, &format!("/api/v1/instances/c%2F1/terminate?code={code}")), 401);
+    // After a kill, the replayed instance has the same URL, which is still valid.
+    server.kill();
+    let server = Server::start(folder.path());
+    assert_eq!(server.get("/api/v1/instances/c%2F1").json()["custom"], one);
+    assert_eq!(post(&server, &path(&one)), 202);
+    let ended = server.get("/api/v1/instances/c%2F1?wait=20").json();
+    assert_eq!((&ended["status"], &ended["result"]), (&json!("completed"), &json!({"by": "ada"})));
+    assert_eq!(post(&server, &path(&one)), 410);
+    // A later instance of the id has another code.
+    assert_eq!(server.post("/api/v1/instances/c%2F1/purge", "{}").code, 200);
+    assert_eq!(post(&server, &path(&one)), 401);
+    let again = begin(&server, "c/1");
+    assert_ne!(again, one);
+    assert_eq!(post(&server, &path(&one)), 401);
+    assert_eq!(post(&server, &path(&again)), 202);
+    assert_eq!(post(&server, &other), 202);
+}
+
+/// The old code of an instance opens neither its events nor others.
+#[test]
+fn codes_of_instances_open_no_events() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let body = json!({"function": "order", "args": [1], "id": "l1"}).to_string();
+    assert_eq!(server.post("/api/v1/instances", &body).code, 202);
+    let code = server.keys.instance_code("l1");
+    let raise = format!("/api/v1/instances/l1/events/approved?code={code}");
+    assert_eq!(server.send("POST", &raise, &[], "1").code, 401);
+}
+
+/// The metrics tell what has happened, by function and by kind.
+#[test]
+fn metrics_count_what_has_happened() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let line = |metrics: &str, name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.and_then(|value| value.parse::<f64>().ok())
+    };
+    let start = |function: &str, args: Json, id: &str| {
+        let body = json!({"function": function, "args": args, "id": id}).to_string();
+        assert_eq!(server.post("/api/v1/instances", &body).code, 202);
+    };
+    assert_eq!(line(&server.get("/metrics").text, "durable_started_total{function=\"order\"}"), None);
+    start("order", json!([1]), "m1");
+    // Its activity is tried twice.
+    start("order", json!([101]), "m2");
+    start("holding", json!(["ada"]), "m3");
+    assert_eq!(server.get("/api/v1/instances/m2?wait=20").json()["status"], "failed");
+    while server.get("/api/v1/locks").json()["items"][0]["held_by"] != "m3" {}
+    start("holding", json!(["ada"]), "m4");
+    while server.get("/api/v1/locks").json()["items"][0]["waiting"][0]["owner"] != "m4" {}
+    let metrics = server.get("/metrics").text;
+    let wanted = [
+        ("durable_started_total{function=\"order\"}", 2.0),
+        ("durable_ended_total{function=\"order\",status=\"failed\"}", 1.0),
+        ("durable_instances{function=\"order\",status=\"running\"}", 1.0),
+        ("durable_step_seconds_count{kind=\"activity\"}", 3.0),
+        ("durable_retries_total", 1.0),
+        ("durable_lock_waiting", 1.0),
+        ("durable_engine_queue", 0.0),
+        ("durable_http_requests_total{route=\"/metrics\",method=\"GET\",code=\"200\"}", 1.0),
+    ];
+    for (name, value) in wanted {
+        assert_eq!(line(&metrics, name), Some(value), "{name} in:\n{metrics}");
+    }
+    for name in ["commit_seconds_count", "timer_lag_seconds_count", "store_bytes", "mail_waiting"] {
+        assert!(line(&metrics, &format!("durable_{name}")).is_some_and(|value| value > 0.0), "{metrics}");
+    }
+    assert!(line(&metrics, "durable_lock_longest_wait_seconds").is_some_and(|value| value > 0.0));
+    // A purge takes nothing from what was counted.
+    assert_eq!(server.post("/api/v1/instances/m2/purge", "{}").code, 200);
+    let metrics = server.get("/metrics").text;
+    assert_eq!(line(&metrics, "durable_started_total{function=\"order\"}"), Some(2.0));
+    assert_eq!(line(&metrics, "durable_instances{function=\"order\",status=\"failed\"}"), None);
+    // An instance that is read back after a restart replays.
+    server.kill();
+    let server = Server::start(folder.path());
+    let event = server.post("/api/v1/instances/m1/events/approved", "1");
+    assert_eq!(event.code, 202);
+    assert_eq!(server.get("/api/v1/instances/m1?wait=20").json()["status"], "completed");
+    let metrics = server.get("/metrics").text;
+    assert!(line(&metrics, "durable_replay_seconds_count").is_some_and(|value| value > 0.0), "{metrics}");
+}
+
+/// A reader that shows a part of the changes gets a gap in the place of many.
+#[test]
+fn many_changes_at_once_are_a_gap_if_wanted() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let since = feed(&server, None, |events| !events.is_empty())[0].1.clone();
+    let body = json!({"function": "double", "args": [1]}).to_string();
+    for _ in 0..5 {
+        assert_eq!(server.post("/api/v1/instances", &body).code, 202);
+    }
+    let poll = |most: usize| {
+        let path = format!("/api/v1/changes?since={since}&most={most}");
+        let token = format!("authorization: Bearer {}", server.keys.token(Scope::Read));
+        server.send("GET", &path, &[&token, "accept: application/json"], "").json()
+    };
+    let all = poll(100);
+    let items = all["items"].as_array().expect("items");
+    assert_eq!((&all["gap"], items.len()), (&json!(false), 5), "{all}");
+    let ids: BTreeSet<&str> = items.iter().filter_map(|item| item["data"]["id"].as_str()).collect();
+    assert_eq!(ids.len(), 5, "each instance comes once: {all}");
+    let few = poll(3);
+    assert_eq!((&few["gap"], few["items"].as_array().map(Vec::len)), (&json!(true), Some(0)), "{few}");
 }
 
 /// The rights of each scope, of no token, and of a wrong one.
@@ -836,7 +990,7 @@ fn the_description_is_of_this_interface() {
         }
     }
     // The sources name each route once.
-    let sources = ["instances", "history", "entities", "programs", "changes", "openapi", "metrics"];
+    let sources = ["instances", "counts", "history", "entities", "programs", "changes", "openapi", "metrics"];
     let mut written = BTreeSet::new();
     for source in sources {
         let text =

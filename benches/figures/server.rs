@@ -63,6 +63,34 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Returns the seconds of processor time that the server has taken.
+    fn cpu(&self) -> f64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split(' ').collect();
+        let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        // User and system time, in hundredths of a second.
+        (ticks(12) + ticks(13)) / 100.0
+    }
+}
+
+/// A measurement of starts by the socket.
+#[derive(Clone, Copy)]
+struct Starts {
+    /// Starts a second.
+    rate: f64,
+    /// The server's microseconds of processor time for each.
+    cost: f64,
+}
+
+impl Starts {
+    fn measure(server: &Server, store: &Path) -> Starts {
+        let before = server.cpu();
+        let rate = by_socket(store);
+        Starts { rate, cost: (server.cpu() - before) * 1e6 / STARTS as f64 }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -80,13 +108,19 @@ struct Client {
 impl Client {
     /// Sends a request, and returns the code and the body.
     fn ask(&mut self, method: &str, path: &str, body: &str) -> (u16, String) {
+        self.try_ask(method, path, body).expect("an answer")
+    }
+
+    fn try_ask(&mut self, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
         let text =
             format!("{method} {path} HTTP/1.1\r\n{}Content-Length: {}\r\n\r\n{body}", self.head, body.len());
-        self.stream.write_all(text.as_bytes()).expect("it is sent");
+        self.stream.write_all(text.as_bytes())?;
         let (mut code, mut length, mut line) = (0, 0, String::new());
         loop {
             line.clear();
-            self.reader.read_line(&mut line).expect("an answer");
+            if self.reader.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
             let trimmed = line.trim();
             if trimmed.is_empty() {
                 break;
@@ -98,8 +132,8 @@ impl Client {
             }
         }
         let mut body = vec![0; length];
-        self.reader.read_exact(&mut body).expect("a body");
-        (code, String::from_utf8_lossy(&body).into_owned())
+        self.reader.read_exact(&mut body)?;
+        Ok((code, String::from_utf8_lossy(&body).into_owned()))
     }
 
     fn start(&mut self) {
@@ -175,42 +209,90 @@ fn timed(client: &mut Client, path: &str) -> (f64, usize) {
     (began.elapsed().as_secs_f64() * 1e3, body.len())
 }
 
-/// Follows the feed like a page, until the server ends.
-fn page(server: &Server) -> thread::JoinHandle<()> {
+/// A reader of the feed, until it is dropped.
+struct Follower {
+    stream: TcpStream,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        self.thread.take().map(thread::JoinHandle::join);
+    }
+}
+
+/// Follows the feed. Calls a function for each piece of text.
+fn follow(server: &Server, path: &str, mut each: impl FnMut(&[u8]) + Send + 'static) -> Follower {
     let mut client = server.connect();
-    let text = format!("GET /api/v1/changes HTTP/1.1\r\n{}\r\n", client.head);
+    let text = format!("GET {path} HTTP/1.1\r\n{}\r\n", client.head);
     client.stream.write_all(text.as_bytes()).expect("it is sent");
-    thread::spawn(move || {
+    let stream = client.stream.try_clone().expect("a handle");
+    let thread = thread::spawn(move || {
         let mut buffer = [0; 1 << 16];
-        while client.reader.read(&mut buffer).is_ok_and(|read| read > 0) {}
+        while let Ok(read @ 1..) = client.reader.read(&mut buffer) {
+            each(&buffer[..read]);
+        }
+    });
+    Follower { stream, thread: Some(thread) }
+}
+
+/// Does what the list of the page does: follows the feed for what can be shown, and after changes
+/// reads the first page and the counts, as often as the page does.
+fn page(server: &Server) -> Follower {
+    let mut client = server.connect();
+    let mut next = Instant::now();
+    follow(server, "/api/v1/changes?most=200", move |text| {
+        let is_flood = text.windows(10).any(|part| part == b"event: gap");
+        if Instant::now() < next {
+            return;
+        }
+        // The server is ended while pages are open.
+        let _ = client.try_ask("GET", "/api/v1/instances?limit=100&roots=true&order=newest", "");
+        let _ = client.try_ask("GET", "/api/v1/instances/counts?roots=true", "");
+        next = Instant::now() + Duration::from_millis(if is_flood { 2_000 } else { 250 });
     })
 }
 
 pub fn server(folder: &Path) {
     println!("server");
-    let (mut http, mut socket, mut watched) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut http, mut socket) = (Vec::new(), Vec::new());
+    let open = |page: &dyn Fn() -> Follower| (0..PAGES).map(|_| page()).collect::<Vec<_>>();
+    let mut with = [Vec::new(), Vec::new()];
     for run in 0..3 {
         let store = folder.join(format!("served-{run}"));
         let server = Server::start(&store);
         http.push(rate(STARTS, || server.connect(), Client::start));
-        socket.push(by_socket(&store));
-        let pages: Vec<_> = (0..PAGES).map(|_| page(&server)).collect();
-        watched.push(by_socket(&store));
-        drop(server);
-        pages.into_iter().for_each(|page| page.join().expect("a page ends"));
+        let feed = || follow(&server, "/api/v1/changes", |_| ());
+        for (at, follower) in [&(|| page(&server)) as &dyn Fn() -> Follower, &feed].into_iter().enumerate() {
+            // The store grows, so each measurement is between two without followers.
+            let before = Starts::measure(&server, &store);
+            let followers = open(follower);
+            let meanwhile = Starts::measure(&server, &store);
+            drop(followers);
+            let after = Starts::measure(&server, &store);
+            socket.extend([before.rate, after.rate]);
+            let (rate, cost) = ((before.rate + after.rate) / 2.0, (before.cost + after.cost) / 2.0);
+            with[at].push((meanwhile.rate, meanwhile.rate / rate, meanwhile.cost / cost));
+        }
     }
-    let (http, socket, watched) = (median(http), median(socket), median(watched));
+    let (http, socket) = (median(http), median(socket));
     println!("{:48} {http:10.0} a second", "starts by HTTP, 64 connections");
     println!(
         "{:48} {socket:10.0} a second; by HTTP {:.2} of that",
         "starts by the socket, 64 connections",
         http / socket
     );
-    println!(
-        "{:48} {watched:10.0} a second, {:.2} of that without",
-        "starts by the socket, 20 pages open",
-        watched / socket
-    );
+    for (name, runs) in ["20 pages open", "20 feeds of all changes"].into_iter().zip(with) {
+        let of = |part: fn(&(f64, f64, f64)) -> f64| median(runs.iter().map(part).collect());
+        println!(
+            "{:48} {:10.0} a second, {:.2} of that without, at {:.2} times its processor time",
+            format!("starts by the socket, {name}"),
+            of(|run| run.0),
+            of(|run| run.1),
+            of(|run| run.2),
+        );
+    }
     let store = folder.join("listed");
     let server = Server::start(&store);
     println!(

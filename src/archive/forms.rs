@@ -179,6 +179,26 @@ pub fn rewound(instances: &[Steps]) -> Json {
     json!({"instances": instances.iter().map(of).collect::<Vec<_>>()})
 }
 
+/// Returns the form of an entity, with the messages that wait for it.
+pub fn entity(view: &EntityView) -> Json {
+    let waiting: Vec<Json> = view.mail.iter().map(|mail| message(&mail.message)).collect();
+    with_waiting(view, json!(waiting))
+}
+
+/// Returns the form of an entity in a list, which has the number of the messages that wait.
+pub fn entity_line(view: &EntityView) -> Json {
+    with_waiting(view, json!(view.mail.len()))
+}
+
+fn with_waiting(view: &EntityView, waiting: Json) -> Json {
+    let EntityView { entity, state, hold, .. } = view;
+    json!({
+        "entity": entity.to_string(), "name": entity.name, "key": data(&entity.key),
+        "state": state.as_ref().map(data), "held_by": hold.as_ref().map(|hold| &hold.owner.instance),
+        "held_since": hold.as_ref().map(|hold| format::instant(hold.since)), "waiting": waiting,
+    })
+}
+
 /// Returns the form of an entity's lock: its holder, and the critical sections that wait for it.
 pub fn lock(view: &EntityView) -> Json {
     let waiting = view.mail.iter().filter_map(|mail| match &mail.message {

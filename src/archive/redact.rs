@@ -60,7 +60,10 @@ impl Redaction {
                         _ => None,
                     };
                     match what.effect() {
-                        Some(Effect::Env) => drop(self.variables.insert((id.to_string(), *seq))),
+                        // Whoever has the URL may raise the event.
+                        Some(Effect::Env | Effect::CallbackUrl) => {
+                            self.variables.insert((id.to_string(), *seq));
+                        }
                         Some(Effect::Http) => {
                             self.requests.insert((id.to_string(), *seq));
                             self.note_fields(options(3, "headers"), |name| !OPEN.contains(&name));

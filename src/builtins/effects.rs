@@ -92,6 +92,8 @@ effects! {
         TimeZone "time_zone" 1 1 EFFECTFUL;
         /// A signature by a secret key, given the key, the text or bytes, and options.
         HashHmac "hash_hmac" 3 3 EFFECTFUL;
+        /// The URL at which the outside can raise an event for the instance.
+        CallbackUrl "callback_url" 1 1 ORCHESTRATION;
     }
     outside AfterCommit {
         /// A line of standard input, after a prompt.

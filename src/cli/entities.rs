@@ -1,7 +1,5 @@
 //! `durable entities`, `entity` and `locks`.
 
-use serde_json::json;
-
 use crate::api::{Command, Queries, Reply};
 use crate::archive::forms;
 use crate::engine::query::{EntityFilter, EntityView};
@@ -46,16 +44,13 @@ pub fn entities(list: EntitiesList) -> Result<u8, Problem> {
     let views = all(&store, &EntityFilter { name: list.name, locked: false })?;
     store.close()?;
     let mut rows = Vec::new();
-    for EntityView { entity, state, hold, mail } in &views {
-        let holder = hold.as_ref().map(|hold| hold.owner.instance.clone());
+    for view in &views {
+        let EntityView { entity, state, hold, mail } = view;
         if list.json {
-            let shown = json!({
-                "entity": entity.to_string(), "name": entity.name, "key": forms::data(&entity.key),
-                "state": state.as_ref().map(forms::data), "held_by": holder, "waiting": mail.len(),
-            });
-            print(&format!("{shown}\n"))?;
+            print(&format!("{}\n", forms::entity_line(view)))?;
             continue;
         }
+        let holder = hold.as_ref().map(|hold| hold.owner.instance.clone());
         rows.push(vec![
             entity.to_string(),
             state.as_ref().map_or_else(|| "-".into(), |state| short(&format::brief(&state.decode()), 60)),
@@ -78,19 +73,15 @@ pub fn entity(one: OneEntity) -> Result<u8, Problem> {
     let store = Access::open(&one.store.store)?;
     let view = store.entity(&entity)?;
     store.close()?;
-    let Some(EntityView { state, hold, mail, .. }) = view else {
+    let Some(view) = view else {
         return Err(Problem::new(UNKNOWN, format!("no program here declares an entity `{}`", entity.name))
             .hint("`durable entities` shows those that there are"));
     };
     if one.json {
-        let waiting: Vec<_> = mail.iter().map(|mail| forms::message(&mail.message)).collect();
-        let shown = json!({
-            "entity": entity.to_string(), "state": state.as_ref().map(forms::data),
-            "held_by": hold.map(|hold| hold.owner.instance), "waiting": waiting,
-        });
-        print(&format!("{shown}\n"))?;
+        print(&format!("{}\n", forms::entity(&view)))?;
         return Ok(0);
     }
+    let EntityView { state, hold, mail, .. } = view;
     let mut text = match state {
         Some(state) => format!("state      {}\n", format::write(&state.decode(), 4_000).0),
         None => "state      none: its next operation finds the initial one\n".to_string(),

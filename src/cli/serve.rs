@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::api::{Command, HostSession, Reply};
 use crate::host::Settings;
-use crate::http::{Address, Keys, Listening, Options, Scope, Service, Tls, listen};
+use crate::http::{Address, Keys, Listening, Options, Scope, Service, Tls, callbacks, listen};
 use crate::os::reason;
 
 use super::access::Access;
@@ -46,7 +46,7 @@ pub fn serve(serve: Serve) -> Result<u8, Problem> {
         .listen()
         .map_err(|error| Problem::new(STORE, format!("clients can't reach it: {}", reason(&error))))?;
     // The server ends before the host does.
-    let http = begin_http(&serve.http, tls, &session, &place.store)?;
+    let http = begin_http(&serve.http, tls, &mut session, &place.store)?;
     match &http {
         Some(http) => note(&format!("listening on {}", http.url)),
         None => note(&format!("serving {}", place.store.display())),
@@ -98,7 +98,7 @@ impl Drop for Running {
 fn begin_http(
     http: &Http,
     tls: Option<Tls>,
-    session: &HostSession,
+    session: &mut HostSession,
     folder: &Path,
 ) -> Result<Option<Running>, Problem> {
     let Some(socket) = http.http else { return Ok(None) };
@@ -109,7 +109,7 @@ fn begin_http(
     })?;
     let secure = tls.is_some() || http.http_behind_proxy;
     let hosts = http.http_host.iter().map(|host| host.to_ascii_lowercase()).collect();
-    let options = Options { keys, hosts, secure, folder: folder.to_path_buf() };
+    let options = Options { keys: keys.clone(), hosts, secure, folder: folder.to_path_buf() };
     let scheme = if tls.is_some() { "https" } else { "http" };
     let service = Service::new(session.host.handle(), session.host.reads(), options);
     let address = Address { socket, behind_proxy: http.http_behind_proxy };
@@ -121,11 +121,23 @@ fn begin_http(
         Problem::new(STORE, format!("{socket} can't be used: {}", reason(&error))).hint(hint)
     })?;
     let url = format!("{scheme}://{}", listening.address);
+    session.host.make_callbacks(callbacks(&public(http, &url, listening.address.port()), keys));
     let file = folder.join(ADDRESS);
     fs::write(&file, format!("{url}\n")).map_err(|error| {
         Problem::new(STORE, format!("{} can't be written: {}", file.display(), reason(&error)))
     })?;
     Ok(Some(Running { url, file, _listening: listening }))
+}
+
+/// Returns the URL by which the outside reaches the server: by its first further name, if there is
+/// one.
+fn public(http: &Http, own: &str, port: u16) -> String {
+    let scheme = if http.http_tls.is_empty() { "http" } else { "https" };
+    match http.http_host.first() {
+        Some(name) if http.http_behind_proxy => format!("https://{name}"),
+        Some(name) => format!("{scheme}://{name}:{port}"),
+        None => own.to_string(),
+    }
 }
 
 /// Makes the orchestrations and entities of programs known to a store under their names, and prints

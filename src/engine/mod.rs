@@ -32,6 +32,7 @@ pub mod fault;
 mod fetch;
 mod functions;
 mod gate;
+mod head;
 mod history;
 mod instance;
 mod journal;

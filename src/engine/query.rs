@@ -13,6 +13,7 @@ use crate::machine::{Data, EntityId};
 
 use super::checkpoint::Checkpoint;
 use super::entity::Hold;
+use super::head::with_head;
 use super::history::History;
 use super::message::{Message, StoredMail};
 use super::page::{PAGE_BYTES, SCANNED};
@@ -25,6 +26,7 @@ use super::record::{InstanceRecord, Lifecycle};
 use super::{ChangeKind, keys};
 
 pub use super::descent::tree;
+pub use super::head::Head;
 pub use super::page::{Cursor, Page, Paging};
 pub use super::printed::{OutputPage, Printed, PrintedLine, output};
 
@@ -133,6 +135,30 @@ pub fn instances(
         result.is_ok()
     })?;
     result.map(|()| page)
+}
+
+/// Visits the heads of instances from an id on, in the order of the ids. Returns the id to go on
+/// from; `None` at the end.
+pub fn heads(
+    store: &dyn Read,
+    from: &str,
+    limit: usize,
+    visit: &mut dyn FnMut(&str, Head<'_>),
+) -> Result<Option<String>, ReadError> {
+    let (mut count, mut next, mut result) = (0, None, Ok(()));
+    store.scan_from(keys::INSTANCES, &keys::instance(from), &mut |key, value| {
+        let id = String::from_utf8_lossy(&key[keys::INSTANCES.len()..]);
+        if count == limit {
+            next = Some(id.into_owned());
+            return false;
+        }
+        count += 1;
+        if with_head(value, |head| visit(&id, head)).is_none() {
+            result = Err(format!("the record of {id} is not readable").into());
+        }
+        result.is_ok()
+    })?;
+    result.map(|()| next)
 }
 
 /// Returns a part of an instance's history, from its beginning or from a chunk on; `None` if there
@@ -338,34 +364,48 @@ pub fn last_number(store: &dyn Read, prefix: &str) -> Result<u64, ReadError> {
     Ok(last)
 }
 
+/// Returns the number of messages that wait for instances and entities.
+pub fn waiting_mail(store: &dyn Read) -> Result<u64, ReadError> {
+    let mut count = 0;
+    store.scan(keys::MAIL, &mut |_, _| {
+        count += 1;
+        true
+    })?;
+    Ok(count)
+}
+
 /// Returns the changes of a batch for followers of a store, each subject once.
 pub fn changes(batch: &kv::Batch) -> Vec<ChangeKind> {
-    let (mut changes, mut known) = (Vec::new(), HashSet::new());
+    let (mut changes, mut grown, mut entities) = (Vec::new(), HashSet::new(), HashSet::new());
     for (key, value) in &batch.writes {
-        let change = if let Some(id) = key.strip_prefix(keys::INSTANCES) {
+        let entity = if let Some(id) = key.strip_prefix(keys::INSTANCES) {
             let id = String::from_utf8_lossy(id).into_owned();
-            match value.as_deref().and_then(InstanceRecord::decode) {
-                Some(record) => ChangeKind::Instance {
-                    id,
-                    lifecycle: record.status.lifecycle(),
-                    function: record.function,
-                    created: record.created,
-                    ended: record.ended,
-                    parent: record.parent.map(|parent| parent.id),
-                },
-                None => ChangeKind::Removed { id },
-            }
+            let instance = value.as_deref().and_then(|value| {
+                with_head(value, |head| ChangeKind::Instance {
+                    id: id.clone(),
+                    lifecycle: head.lifecycle,
+                    function: head.function.into(),
+                    created: head.created,
+                    ended: head.ended,
+                    parent: head.parent.map(Into::into),
+                })
+            });
+            changes.push(instance.unwrap_or(ChangeKind::Removed { id }));
+            continue;
         } else if let Some((id, _)) = keys::parse_chunk(key).filter(|_| value.is_some()) {
-            ChangeKind::History { id: id.to_string() }
+            if grown.insert(id) {
+                changes.push(ChangeKind::History { id: id.to_string() });
+            }
+            continue;
         } else if let Some(entity) = keys::parse_entity_key(key) {
-            ChangeKind::Entity { entity }
+            entity
         } else if let Some((super::Address::Entity(entity), _)) = keys::parse_mail(key) {
-            ChangeKind::Entity { entity: (*entity).clone() }
+            (*entity).clone()
         } else {
             continue;
         };
-        if known.insert(change.clone()) {
-            changes.push(change);
+        if entities.insert(entity.clone()) {
+            changes.push(ChangeKind::Entity { entity });
         }
     }
     changes

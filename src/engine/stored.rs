@@ -42,6 +42,14 @@ pub(super) fn decode<T: Stored>(bytes: &[u8]) -> Option<T> {
     }
 }
 
+/// Decodes the first part of a value in the form of this version.
+pub(super) fn beginning<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    match bytes.split_first()? {
+        (&VERSION, body) => take(body).map(|(value, _)| value),
+        _ => None,
+    }
+}
+
 /// Appends a value to other bytes.
 pub(super) fn append<T: Serialize>(out: Vec<u8>, value: &T) -> Vec<u8> {
     sure(postcard::to_extend(value, out), "writing to memory does not fail")

@@ -4,6 +4,7 @@
 //! batch at a time. The gate advances only when the store has made a batch durable, or when there
 //! was nothing to write.
 
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -153,7 +154,7 @@ impl Committer {
         match self.pending.take() {
             Some((batch, unwritten)) if batch.is_empty() => self.outgoing.advance(unwritten.written()),
             Some((batch, unwritten)) => {
-                let written = self.writer.write(&batch, unwritten, durable);
+                let written = self.writer.write(&Arc::new(batch), unwritten, durable);
                 self.pass(Some(written))?;
             }
             None => {}

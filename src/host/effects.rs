@@ -1,11 +1,27 @@
 //! Effects that are executed at once, since they take no time and change nothing outside.
 
 use crate::builtins::{Effect, engine, files, lines, looks, messages, outside, programs, sleep};
+use crate::engine::StepId;
 use crate::machine::natives::hashes;
 use crate::machine::{Data, ErrorData, Value, secret, zones};
 use crate::permissions::Permissions;
 
-use super::{Clock, EffectResult, clock, data};
+use super::{Clock, EffectResult, Settings, callbacks, clock, data};
+
+/// Executes an effect of an instance or an entity.
+pub(super) fn at_once(
+    settings: &Settings,
+    step: &StepId,
+    effect: Effect,
+    args: &Data,
+    permissions: &Permissions,
+) -> EffectResult {
+    if effect == Effect::CallbackUrl {
+        return settings.callbacks.url(step, args);
+    }
+    let permissions = settings.permissions.and(permissions);
+    immediate(effect, args, &permissions, &settings.clock).unwrap_or_else(|| Err(unknown(effect.name())))
+}
 
 /// Executes an effect, if it is of this kind.
 pub(crate) fn immediate(
@@ -68,6 +84,7 @@ pub(crate) fn immediate(
             },
             _ => Value::Null,
         },
+        Effect::CallbackUrl => return Some(Err(callbacks::no_server())),
         looks!() => {
             let why = format!("`{effect}` is possible in a test, a property or a mock only");
             return Some(Err(ErrorData::new("context", why)));

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::Sender;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot::{Receiver, channel};
 
 use super::{Command, FromGuest, Message, Reply};
@@ -10,17 +11,20 @@ use super::{Command, FromGuest, Message, Reply};
 #[derive(Clone, Debug)]
 pub struct Handle {
     sender: Sender<Message>,
+    /// The number of commands that wait.
+    queue: Gauge,
 }
 
 impl Handle {
-    pub(super) fn new(sender: Sender<Message>) -> Handle {
-        Handle { sender }
+    pub(super) fn new(sender: Sender<Message>, queue: Gauge) -> Handle {
+        Handle { sender, queue }
     }
 
     /// Sends a command. The reply comes when it is durable. The receiver gets an error if the host
     /// has ended.
     pub fn ask(&self, command: Command) -> Receiver<Reply> {
         let (reply, answer) = channel();
+        self.queue.inc();
         // A host that has ended drops the command, which the receiver sees.
         let _ = self.sender.send(Message::Client { command, reply });
         answer

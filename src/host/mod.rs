@@ -7,6 +7,8 @@
 
 mod activities;
 mod at;
+mod callbacks;
+mod changes;
 mod clients;
 mod clock;
 mod command;
@@ -22,6 +24,8 @@ mod groups;
 mod guests;
 mod handle;
 mod http;
+mod load;
+mod measures;
 mod outgoing;
 mod pending;
 mod perform;
@@ -45,6 +49,8 @@ mod walk;
 mod workers;
 mod writer;
 
+pub use callbacks::Callbacks;
+pub use changes::{Change, Changes, Followed, News};
 pub use clock::{Clock, now};
 pub use command::{Attending, Command, Reply, Starting};
 pub(crate) use effects::unique;
@@ -52,7 +58,8 @@ pub use groups::Groups;
 pub(crate) use guests::FromGuest;
 pub use guests::{GuestDesk, Shown};
 pub use handle::Handle;
-pub use reads::{Change, Changes, Ended, Followed, Reads};
+pub use measures::Measures;
+pub use reads::{Ended, Reads};
 pub use run::Host;
 pub use settings::{Durability, HostError, Settings};
 pub use terminal::{Above, Terminal};

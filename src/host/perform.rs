@@ -184,9 +184,13 @@ impl Performers {
     }
 
     /// Opens the span of an effect.
-    fn opened(&mut self, ticket: u64, owner: &Owner, name: &str) {
+    fn opened(&mut self, ticket: u64, owner: &Owner, name: &'static str) {
+        self.watches.begin(ticket, name);
         match owner {
-            Owner::Step(step) => self.spans.begin(ticket, "effect", &step.owner, step.seq, name),
+            Owner::Step(step) => {
+                self.note_attempt(step);
+                self.spans.begin(ticket, "effect", &step.owner, step.seq, name);
+            }
             Owner::Activity(activity) => self.spans.begin_within(ticket, *activity, name),
         }
     }
@@ -195,7 +199,7 @@ impl Performers {
     fn spawn(
         &mut self,
         owner: Owner,
-        name: Option<&str>,
+        name: Option<&'static str>,
         files: u32,
         work: impl Future<Output = EffectResult> + Send + 'static,
     ) -> Option<Answered> {

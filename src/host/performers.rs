@@ -19,6 +19,7 @@ use super::effect_call::{Answered, Owner};
 use super::externs::Externs;
 use super::groups::Groups;
 use super::http::HttpClients;
+use super::measures::{Measures, Watches};
 use super::running::RunningEffects;
 use super::settings::Settings;
 use super::spans::Spans;
@@ -41,6 +42,8 @@ pub(super) struct Performers {
     pub(super) streams: Streams,
     next_ticket: u64,
     pub(super) spans: Spans,
+    pub(super) watches: Watches,
+    pub(super) measures: Measures,
     /// The `extern activity` that was called and that this process does not provide.
     pub(super) not_provided: Option<String>,
     /// The folder of the store, as a path without links.
@@ -52,7 +55,12 @@ pub(super) struct Performers {
 }
 
 impl Performers {
-    pub(super) fn new(messages: Sender<Message>, folder: Option<PathBuf>, settings: &Settings) -> Performers {
+    pub(super) fn new(
+        messages: Sender<Message>,
+        folder: Option<PathBuf>,
+        settings: &Settings,
+        measures: Measures,
+    ) -> Performers {
         Performers {
             activities: Activities::new(Workers::new(messages.clone(), settings.clock.clone())),
             threads: Threads::default(),
@@ -64,6 +72,8 @@ impl Performers {
             streams: Streams::default(),
             next_ticket: 0,
             spans: Spans::default(),
+            watches: Watches::default(),
+            measures,
             not_provided: None,
             folder,
             clock: settings.clock.clone(),
@@ -111,6 +121,8 @@ impl Performers {
     ) -> Option<Answered> {
         let ticket = self.ticket();
         self.spans.begin(ticket, "activity", &step.owner, step.seq, &name);
+        self.watches.begin(ticket, "activity");
+        self.note_attempt(&step);
         let identity = Identity { id: step.owner.to_string(), key, attempt: step.attempt, entity: None };
         let begun = self.activities.begin(Job { ticket, code, name, args, identity, permissions }, step);
         let no_threads = |step| {
@@ -118,6 +130,13 @@ impl Performers {
             Answered { step, result }
         };
         begun.err().map(no_threads)
+    }
+
+    /// Counts the attempt at a step, unless it is the first one.
+    pub(super) fn note_attempt(&self, step: &StepId) {
+        if step.attempt > 1 {
+            self.measures.retries.inc();
+        }
     }
 
     /// Begins the effects on files that were performed since the last call. Returns errors as the
@@ -141,6 +160,7 @@ impl Performers {
     ) -> Option<Answered> {
         if let Some(owner) = self.effects.done(ticket) {
             self.spans.end(ticket, Some(&result));
+            self.watches.end(ticket, &self.measures);
             return self.answer(owner, result);
         }
         // The effect was broken off, and its line goes to the next reader.
@@ -155,6 +175,7 @@ impl Performers {
         self.streams.activity_ended(ticket);
         let step = self.activities.done(ticket)?;
         self.spans.end(ticket, Some(result));
+        self.watches.end(ticket, &self.measures);
         Some(step)
     }
 
@@ -164,10 +185,12 @@ impl Performers {
         let gone = Gone { activity: self.activities.abandon(&step), step };
         if let Some(ticket) = gone.activity {
             self.spans.end(ticket, None);
+            self.watches.forget(ticket);
             self.streams.activity_ended(ticket);
         }
         for ticket in self.effects.break_off(|owner| gone.has(owner)) {
             self.spans.end(ticket, None);
+            self.watches.forget(ticket);
         }
         gone
     }

@@ -4,20 +4,14 @@
 //! everything that it may have read is durable, which is mostly the case already. So a query waits
 //! for a flush only if the state that it read is part of that flush.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use crate::engine::ChangeKind;
-use crate::engine::query::changes;
 use crate::kv::{Batch, Read, Reader, StoreError};
 
-use super::clock;
+use super::changes::{Changes, Feed, Followed, News, Unseen};
+use super::measures::Measures;
 
-/// The number of changes that are kept for followers of a store.
-const KEPT: usize = 8_192;
 /// The time for which changes are kept after the last follower asked for them.
 const FOLLOWED: Duration = Duration::from_secs(120);
 
@@ -31,7 +25,10 @@ struct Shared {
     /// The store, or `None` once the host has given it back. Applying a batch takes the write lock.
     reader: RwLock<Option<Reader>>,
     progress: Mutex<Progress>,
+    /// Whoever locks this and the progress locks this first.
+    feed: Mutex<Feed>,
     changed: Condvar,
+    measures: Measures,
 }
 
 struct Progress {
@@ -39,70 +36,9 @@ struct Progress {
     applied: u64,
     durable: u64,
     is_over: bool,
-    /// The identity of this process. Cursors of another process mean nothing here.
-    process: i64,
-    feed: VecDeque<Change>,
-    /// The number of the last change that was dropped from the feed.
-    forgotten: u64,
-    last: u64,
+    unseen: Unseen,
     /// The time at which a follower last asked for changes.
     asked: Option<Instant>,
-}
-
-/// A durable change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Change {
-    /// The number of the change; numbers grow by one.
-    pub number: u64,
-    pub kind: ChangeKind,
-}
-
-/// The position of a follower in the changes of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Followed {
-    process: i64,
-    number: u64,
-}
-
-impl Followed {
-    /// Returns the position of these parts.
-    pub fn of(process: i64, number: u64) -> Followed {
-        Followed { process, number }
-    }
-
-    /// Returns the identity of the process, and the number of the last change.
-    pub fn parts(self) -> (i64, u64) {
-        (self.process, self.number)
-    }
-
-    /// Whether this position comes after another one of the same process. Positions of different
-    /// processes have no order, and count as later.
-    pub fn is_after(self, other: Followed) -> bool {
-        self.process != other.process || self.number > other.number
-    }
-}
-
-impl Changes {
-    /// Returns the changes after a position.
-    pub fn after(&self, from: Followed) -> Changes {
-        let later = self
-            .changes
-            .iter()
-            .filter(|change| from.process != self.followed.process || change.number > from.number);
-        Changes { changes: later.cloned().collect(), ..*self }
-    }
-}
-
-/// The changes since a [`Followed`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Changes {
-    pub changes: Vec<Change>,
-    /// The position from which to continue.
-    pub followed: Followed,
-    /// Whether changes are missing, so that the follower must read everything again. This is so if
-    /// there were more than are kept, if the follower paused for too long, or if another process
-    /// has the store now.
-    pub has_gap: bool,
 }
 
 /// The error that the host has ended.
@@ -111,18 +47,16 @@ pub struct Ended;
 
 impl Reads {
     pub(super) fn new(reader: Reader) -> Reads {
-        let progress = Progress {
-            applied: 0,
-            durable: 0,
-            is_over: false,
-            process: clock::now(),
-            feed: VecDeque::new(),
-            forgotten: 0,
-            last: 0,
-            asked: None,
+        let progress =
+            Progress { applied: 0, durable: 0, is_over: false, unseen: Unseen::default(), asked: None };
+        let shared = Shared {
+            reader: RwLock::new(Some(reader)),
+            progress: Mutex::new(progress),
+            feed: Mutex::new(Feed::new()),
+            changed: Condvar::new(),
+            measures: Measures::default(),
         };
-        let reader = RwLock::new(Some(reader));
-        Reads { shared: Arc::new(Shared { reader, progress: Mutex::new(progress), changed: Condvar::new() }) }
+        Reads { shared: Arc::new(shared) }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -147,6 +81,11 @@ impl Reads {
         Ok(answer)
     }
 
+    /// Returns the measurements of the host.
+    pub fn measures(&self) -> &Measures {
+        &self.shared.measures
+    }
+
     /// Returns the number of batches that were applied.
     pub fn commits(&self) -> u64 {
         self.progress().applied
@@ -162,57 +101,50 @@ impl Reads {
     }
 
     /// Notes that everything applied so far is durable; `batch` was the last one applied.
-    pub(super) fn is_durable(&self, batch: &Batch) {
+    pub(super) fn is_durable(&self, batch: &Arc<Batch>) {
         let mut progress = self.progress();
         progress.durable = progress.applied;
-        if progress.asked.is_some_and(|asked| asked.elapsed() < FOLLOWED) {
-            for kind in changes(batch) {
-                progress.last += 1;
-                let number = progress.last;
-                progress.feed.push_back(Change { number, kind });
-            }
-            while progress.feed.len() > KEPT {
-                progress.forgotten = progress.feed.pop_front().map_or(0, |change| change.number);
-            }
-        } else {
-            // A follower that returns has missed changes.
-            progress.last += 1;
-            progress.forgotten = progress.last;
-            progress.feed.clear();
-        }
+        let is_followed = progress.asked.is_some_and(|asked| asked.elapsed() < FOLLOWED);
+        progress.unseen.add(batch, is_followed);
         drop(progress);
         self.shared.changed.notify_all();
     }
 
     /// Waits for changes after `followed`, for at most `patience`. Without `followed`, returns the
     /// current position.
-    pub fn changes(&self, followed: Option<Followed>, patience: Duration) -> Result<Changes, Ended> {
+    pub fn news(&self, followed: Option<Followed>, patience: Duration) -> Result<News, Ended> {
         let until = Instant::now() + patience;
-        let mut progress = self.progress();
         loop {
-            if progress.is_over {
-                return Err(Ended);
-            }
-            let was_followed = progress.asked.is_some_and(|asked| asked.elapsed() < FOLLOWED);
-            progress.asked = Some(Instant::now());
-            let now = Followed { process: progress.process, number: progress.last };
-            let Some(from) = followed else {
-                return Ok(Changes { changes: Vec::new(), followed: now, has_gap: false });
+            let news = {
+                let mut feed = self.shared.feed.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut progress = self.progress();
+                if progress.is_over {
+                    return Err(Ended);
+                }
+                progress.asked = Some(Instant::now());
+                let unseen = std::mem::take(&mut progress.unseen);
+                drop(progress);
+                feed.take_in(unseen);
+                feed.after(followed)
             };
-            if from.process != progress.process || from.number < progress.forgotten || !was_followed {
-                return Ok(Changes { changes: Vec::new(), followed: now, has_gap: true });
+            if followed.is_none() || !news.is_empty() {
+                return Ok(news);
             }
-            if from.number < progress.last {
-                let after = progress.feed.iter().filter(|change| change.number > from.number);
-                return Ok(Changes { changes: after.cloned().collect(), followed: now, has_gap: false });
+            let mut progress = self.progress();
+            while progress.unseen.is_empty() && !progress.is_over {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(news);
+                }
+                let waited = self.shared.changed.wait_timeout(progress, left);
+                progress = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(Changes { changes: Vec::new(), followed: now, has_gap: false });
-            }
-            let waited = self.shared.changed.wait_timeout(progress, left);
-            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// As [`Reads::news`], with changes of the caller's own.
+    pub fn changes(&self, followed: Option<Followed>, patience: Duration) -> Result<Changes, Ended> {
+        self.news(followed, patience).map(Changes::from)
     }
 
     /// Ends all reads, since the host gives the store back.
@@ -248,6 +180,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.put(b"a".to_vec(), vec![1]);
         batch.put(b"b".to_vec(), vec![1]);
+        let batch = Arc::new(batch);
         // A query that reads while a batch is prepared does not wait.
         reads.apply(|| disk.commit(&batch)).expect("a commit");
         let (sender, answer) = channel();

@@ -9,23 +9,23 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Ending, Engine, Event, InstanceRecord, Message as Sent, Output, Tree, Undo, Waiter, fetch,
-    known_image, read_history, read_record, recovery_of_any,
+    Address, Ending, Engine, Event, InstanceRecord, Message as Sent, Output, Tree, Undo, Waiter,
+    read_history, read_record, recovery_of_any,
 };
 use crate::kv::{Endpoint, Reader, SharedStore};
 use crate::machine::{Data, Image, format};
 use crate::permissions::{self, Permissions};
 
+use super::callbacks::Callbacks;
 use super::clients::Clients;
 use super::command::{Command, Reply};
 use super::commit::{Committer, Wrote};
 use super::effect_call::{Answered, EffectCall, Owner};
 use super::groups::Groups;
 use super::guests::Guests;
+use super::measures::{Measures, Replays};
 use super::outgoing::{AwaitingCommit, Writing};
 use super::performers::Performers;
 use super::reads::Reads;
@@ -40,13 +40,15 @@ pub struct Host {
     settings: Settings,
     pub(super) engine: Engine,
     pub terminal: Terminal,
-    images: Images,
+    pub(super) images: Images,
     messages: Receiver<Message>,
     sender: Sender<Message>,
     pub(super) performers: Performers,
     clients: Clients,
     pub(super) guests: Guests,
-    suspects: Option<Suspects>,
+    pub(super) suspects: Option<Suspects>,
+    pub(super) replays: Replays,
+    pub(super) measures: Measures,
     recovered: bool,
 }
 
@@ -57,9 +59,11 @@ impl Host {
         engine.checkpoints.retention = settings.retention;
         engine.quotas = settings.quotas;
         let folder = store.endpoint().map(|endpoint| permissions::real(endpoint.folder()));
+        let committer = Committer::new(store, sender.clone(), &settings);
+        let measures = committer.reads().measures().clone();
         Host {
-            committer: Committer::new(store, sender.clone(), &settings),
-            performers: Performers::new(sender.clone(), folder, &settings),
+            committer,
+            performers: Performers::new(sender.clone(), folder, &settings, measures.clone()),
             settings,
             engine,
             terminal: Terminal::new(),
@@ -69,6 +73,8 @@ impl Host {
             clients: Clients::default(),
             guests: Guests::default(),
             suspects: None,
+            replays: Replays::default(),
+            measures,
             recovered: false,
         }
     }
@@ -143,6 +149,11 @@ impl Host {
         self.settings.permissions = self.settings.permissions.and(permissions);
     }
 
+    /// Lets instances have URLs at which the outside raises events for them.
+    pub fn make_callbacks(&mut self, callbacks: Callbacks) {
+        self.settings.callbacks = callbacks;
+    }
+
     /// Returns whether [`Host::recover`] was called.
     pub fn is_recovered(&self) -> bool {
         self.recovered
@@ -165,7 +176,7 @@ impl Host {
 
     /// Returns the handle by which other threads of this process reach the host.
     pub fn handle(&self) -> Handle {
-        Handle::new(self.sender.clone())
+        Handle::new(self.sender.clone(), self.measures.queue.clone())
     }
 
     /// Adds a program that instances may run.
@@ -327,8 +338,7 @@ impl Host {
 
     /// Has the host execute a command, and runs the host until the reply is there.
     pub fn ask(&mut self, command: Command) -> Result<Reply, HostError> {
-        let (sender, mut receiver) = oneshot::channel();
-        self.sender.send(Message::Client { command, reply: sender }).ok();
+        let mut receiver = self.handle().ask(command);
         loop {
             if let Ok(reply) = receiver.try_recv() {
                 return Ok(reply);
@@ -355,7 +365,7 @@ impl Host {
     }
 
     /// Returns the parts that commands use.
-    fn serving(&mut self) -> Serving<'_> {
+    pub(super) fn serving(&mut self) -> Serving<'_> {
         Serving {
             engine: &mut self.engine,
             committer: &mut self.committer,
@@ -382,13 +392,7 @@ impl Host {
             changed = true;
         }
         if self.engine.is_ready() {
-            if let Some(suspects) = &self.suspects {
-                suspects.begins(self.engine.next_to_run());
-            }
-            self.engine.handle(Event::Run, now);
-            if let Some(suspects) = &self.suspects {
-                suspects.ends();
-            }
+            self.run_slice(now);
             changed = true;
         }
         self.outputs()?;
@@ -469,7 +473,10 @@ impl Host {
                     self.feed(Event::ActivityCall { caller, step, entity, operation, args, permissions });
                 }
             }
-            Message::Client { command, reply } => self.serving().carry_out(command, reply)?,
+            Message::Client { command, reply } => {
+                self.measures.queue.dec();
+                self.serving().carry_out(command, reply)?;
+            }
             Message::Written => {
                 if self.committer.on_written()? {
                     self.release()?;
@@ -485,8 +492,10 @@ impl Host {
 
     /// Wakes everything that is due. Returns whether anything was.
     fn tick(&mut self, now: i64) -> bool {
-        let mut any = self.engine.next_due().is_some_and(|due| due <= now);
-        if any {
+        let late = self.engine.next_due().filter(|due| *due <= now);
+        let mut any = late.is_some();
+        if let Some(due) = late {
+            self.note_lag(due, now);
             self.engine.handle(Event::Tick, now);
         }
         any |= self.performers.activities.wake(now);
@@ -513,9 +522,7 @@ impl Host {
     fn output(&mut self, output: Output) -> Result<(), HostError> {
         match output {
             Output::Effect { step, effect, args, permissions } => {
-                let permissions = self.settings.permissions.and(&permissions);
-                let result = effects::immediate(effect, &args, &permissions, &self.settings.clock)
-                    .unwrap_or_else(|| Err(effects::unknown(effect.name())));
+                let result = effects::at_once(&self.settings, &step, effect, &args, &permissions);
                 self.answer(Some(Answered { step, result }));
             }
             Output::Gated(gated) => {
@@ -535,28 +542,8 @@ impl Host {
                 let gone = self.performers.abandon(step);
                 self.committer.outgoing.break_off(|owner| gone.has(owner));
             }
-            // The store or the pending writes have everything that is not in the engine's memory.
-            Output::Fetch { address } => {
-                let view = self.committer.view();
-                let images = &mut self.images;
-                let mut image = |hash| known_image(images, hash, &view);
-                match fetch(&view, &address, &mut image) {
-                    Ok(event) => self.engine.handle(event, self.now()),
-                    Err(reason) => {
-                        self.terminal.log("error", &format!("{address} can't go on: {reason}"));
-                        if let Address::Instance(id) = &address {
-                            self.serving().purge_after(id, false)?;
-                        }
-                    }
-                }
-            }
-            Output::FetchProgram { hash } => {
-                let view = self.committer.view();
-                match known_image(&mut self.images, hash, &view) {
-                    Ok(image) => self.feed(Event::Program { image }),
-                    Err(reason) => self.terminal.log("error", &reason.to_string()),
-                }
-            }
+            Output::Fetch { address } => self.load(&address)?,
+            Output::FetchProgram { hash } => self.load_program(hash),
             Output::Tree { id } => {
                 let tree = Tree::read(&self.committer.view(), std::slice::from_ref(&id));
                 let event = Event::Tree { id, tree: tree? };

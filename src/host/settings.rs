@@ -11,6 +11,7 @@ use crate::kv::StoreError;
 use crate::permissions::Permissions;
 
 use super::Clock;
+use super::callbacks::Callbacks;
 use super::externs::Externs;
 
 /// The moment at which writes are made durable.
@@ -47,6 +48,8 @@ pub struct Settings {
     pub externs: Arc<Externs>,
     /// The clock that the time of the store follows.
     pub clock: Clock,
+    /// The URLs at which the outside raises events.
+    pub callbacks: Callbacks,
 }
 
 /// The reason why the host stopped before everything was done. The instances in the store can be

@@ -61,7 +61,7 @@ impl Writer {
     }
 
     /// Writes a batch. No other batch may be in flight.
-    pub fn write(&mut self, batch: &Batch, unwritten: Unwritten, durable: bool) -> Written {
+    pub fn write(&mut self, batch: &Arc<Batch>, unwritten: Unwritten, durable: bool) -> Written {
         write(&self.store, &self.reads, batch, unwritten, durable)
     }
 
@@ -146,7 +146,7 @@ fn gone() -> StoreError {
 fn write(
     store: &Mutex<Box<dyn SharedStore>>,
     reads: &Reads,
-    batch: &Batch,
+    batch: &Arc<Batch>,
     unwritten: Unwritten,
     durable: bool,
 ) -> Written {
@@ -158,5 +158,7 @@ fn write(
         store.flush()?;
     }
     reads.is_durable(batch);
-    Ok((began.elapsed(), unwritten.written()))
+    let took = began.elapsed();
+    reads.measures().commits.observe(took.as_secs_f64());
+    Ok((took, unwritten.written()))
 }

@@ -126,9 +126,9 @@ impl Keys {
         self.code(&["instance", id])
     }
 
-    /// Returns the code of a link that may raise one event for one instance.
-    pub fn event_code(&self, id: &str, event: &str) -> String {
-        self.code(&["event", id, event])
+    /// Returns the code of a link that may raise one event for one life of an instance's id.
+    pub fn event_code(&self, id: &str, life: u64, event: &str) -> String {
+        self.code(&["event", id, &life.to_string(), event])
     }
 
     /// Whether a code is that of a link to an instance.
@@ -137,8 +137,8 @@ impl Keys {
     }
 
     /// Whether a code is that of a link to an event of an instance.
-    pub fn is_event_code(&self, given: &str, id: &str, event: &str) -> bool {
-        same(given, &self.event_code(id, event))
+    pub fn is_event_code(&self, given: &str, id: &str, life: u64, event: &str) -> bool {
+        same(given, &self.event_code(id, life, event))
     }
 
     fn code(&self, parts: &[&str]) -> String {
@@ -184,12 +184,13 @@ mod tests {
     #[test]
     fn codes_are_for_one_thing() {
         let keys = Keys::random().expect("tokens");
-        let code = keys.event_code("a", "b");
-        assert!(keys.is_event_code(&code, "a", "b"));
-        assert!(!keys.is_event_code(&code, "ab", "") && !keys.is_event_code(&code, "a", "c"));
+        let code = keys.event_code("a", 0, "b");
+        assert!(keys.is_event_code(&code, "a", 0, "b"));
+        assert!(!keys.is_event_code(&code, "a", 1, "b"), "another instance has the id now");
+        assert!(!keys.is_event_code(&code, "ab", 0, "") && !keys.is_event_code(&code, "a", 0, "c"));
         assert!(!keys.is_instance_code(&code, "a"));
         assert!(keys.is_instance_code(&keys.instance_code("a"), "a"));
-        assert!(!Keys::random().expect("tokens").is_event_code(&code, "a", "b"));
+        assert!(!Keys::random().expect("tokens").is_event_code(&code, "a", 0, "b"));
     }
 
     #[test]

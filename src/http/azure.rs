@@ -1,7 +1,7 @@
 //! The management API of Azure Durable Functions, as far as it makes sense here.
 //!
 //! Clients of that API work with a store unchanged. The prefix is matched without regard to case,
-//! the key is `?code=` or the header `x-functions-key`, and the links that are handed out have a
+//! the key is `?code=`, the header `x-functions-key` or the password of Basic authentication, and the links that are handed out have a
 //! code for their instance alone. `docs/server.md` lists the differences.
 
 use std::collections::HashMap;
@@ -14,12 +14,14 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value as Shown, json};
 
 use crate::api::{Command, Queries};
 use crate::archive::forms;
 use crate::engine::query::EntityFilter;
-use crate::engine::{InstanceRecord, Lifecycle};
+use crate::engine::{self, InstanceRecord, Lifecycle};
 use crate::machine::{Data, IfExists, Value};
 
 use super::access::Scope;
@@ -62,7 +64,8 @@ impl Asked {
     /// Checks the rights of the caller. The code of an instance is enough for that instance.
     fn may(&self, scope: Scope, id: Option<&str>) -> Result<(), Problem> {
         let key = self.headers.get("x-functions-key").and_then(|key| key.to_str().ok());
-        let given = self.param("code").or(key).or_else(|| token(&self.headers));
+        let password = password(&self.headers);
+        let given = self.param("code").or(key).or_else(|| token(&self.headers)).or(password.as_deref());
         if let (Some(code), Some(id)) = (given, id)
             && self.service.keys().is_instance_code(code, id)
         {
@@ -84,6 +87,16 @@ impl Asked {
         let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
         seconds.map(Some).ok_or_else(|| Problem::bad(format!("`{name}` is not a number of seconds: {text}")))
     }
+}
+
+/// Returns the password of Basic authentication. The client for Python sends no key by itself; given
+/// the address `http://key:TOKEN@host/`, it sends this.
+fn password(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, pair) = value.split_once(' ')?;
+    let pair = BASE64.decode(pair.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let (_, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+    Some(password.to_string())
 }
 
 async fn dispatch(
@@ -159,8 +172,8 @@ async fn start(asked: &Asked, name: &str, id: Option<&str>, body: Body) -> Resul
     asked.may(Scope::Operate, None)?;
     let input = payload(body, "the body").await?;
     let wanted = name.to_string();
-    let functions = asked.service.ask(move |reads| Ok(reads.functions()?)).await?;
-    let Some((_, function)) = functions.into_iter().find(|(name, _)| *name == wanted) else {
+    let found = asked.service.ask(move |reads| Ok(reads.ask(|store| engine::function(store, &wanted))??));
+    let Some(function) = found.await? else {
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "unknown_function",

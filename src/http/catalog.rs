@@ -3,13 +3,15 @@
 //! The index is made by the first request that needs it, and follows the changes of the store. It
 //! is dropped once nobody has asked for some minutes. An instance takes some 200 bytes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::api::{Followed, Queries};
-use crate::engine::query::{InstanceFilter, Paging};
-use crate::engine::{ChangeKind, InstanceRecord, Lifecycle};
+use hashbrown::HashMap;
+
+use crate::api::Followed;
+use crate::engine::query;
+use crate::engine::{ChangeKind, Lifecycle};
 use crate::host::Reads;
 
 use super::problem::Problem;
@@ -17,7 +19,7 @@ use super::problem::Problem;
 /// The time for which the index is kept after it was used.
 const KEPT: Duration = Duration::from_secs(120);
 /// The number of instances that are read at once.
-const READ: u32 = 1_000;
+const READ: usize = 1_000;
 
 /// The index, if there is one.
 pub struct Catalogs {
@@ -31,6 +33,10 @@ pub struct Catalog {
     /// The times of beginning, by id.
     created: HashMap<Arc<str>, i64>,
     functions: HashMap<Arc<str>, ()>,
+    /// The numbers of instances that have begun, by function, and that have ended, by function and
+    /// status. Purges take nothing away.
+    pub begun: HashMap<Arc<str>, u64>,
+    pub ended: HashMap<(Arc<str>, Lifecycle), u64>,
     followed: Followed,
     used: Instant,
 }
@@ -45,7 +51,7 @@ pub struct Item {
 }
 
 /// A filter of the index; the default lets all through.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
     pub lifecycles: Vec<Lifecycle>,
     pub function: Option<String>,
@@ -114,32 +120,36 @@ fn lock(current: &Mutex<Option<Catalog>>) -> MutexGuard<'_, Option<Catalog>> {
 
 impl Catalog {
     fn read(reads: &Reads) -> Result<Catalog, Problem> {
-        let followed = reads.changes(None, Duration::ZERO)?.followed;
+        let followed = reads.news(None, Duration::ZERO)?.followed;
         let mut catalog = Catalog {
             items: BTreeMap::new(),
             created: HashMap::new(),
             functions: HashMap::new(),
+            begun: HashMap::new(),
+            ended: HashMap::new(),
             followed,
             used: Instant::now(),
         };
-        let mut paging = Paging::first(READ);
-        loop {
-            let page = reads.instances(&InstanceFilter::default(), paging)?;
-            for record in page.items {
-                catalog.add(&record);
-            }
-            match page.next {
-                Some(next) => paging = Paging { from: Some(next), limit: READ },
-                None => return Ok(catalog),
-            }
+        let mut found: Vec<((i64, Arc<str>), Item)> = Vec::new();
+        let mut from = Some(String::new());
+        while let Some(first) = from {
+            from = reads.ask(|store| {
+                query::heads(store, &first, READ, &mut |id, head| {
+                    let function = catalog.named(head.function);
+                    let parent = head.parent.map(Arc::from);
+                    let item = Item { lifecycle: head.lifecycle, function, ended: head.ended, parent };
+                    found.push(((head.created, Arc::from(id)), item));
+                })
+            })??;
         }
-    }
-
-    fn add(&mut self, record: &InstanceRecord) {
-        let parent = record.parent.as_ref().map(|parent| Arc::from(parent.id.as_str()));
-        let function = self.named(&record.function);
-        let item = Item { lifecycle: record.status.lifecycle(), function, ended: record.ended, parent };
-        self.put(Arc::from(record.id.as_str()), record.created, item);
+        for (_, item) in &found {
+            catalog.tally(item, true);
+        }
+        catalog.created = found.iter().map(|((created, id), _)| (id.clone(), *created)).collect();
+        // A map is made of a sorted list at once.
+        found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        catalog.items = found.into_iter().collect();
+        Ok(catalog)
     }
 
     /// Returns a function's name, which all of its instances share.
@@ -152,31 +162,42 @@ impl Catalog {
         name
     }
 
+    /// Counts an instance that has begun, or that has ended now.
+    fn tally(&mut self, item: &Item, is_new: bool) {
+        if is_new {
+            *self.begun.entry(item.function.clone()).or_default() += 1;
+        }
+        if item.ended.is_some() {
+            *self.ended.entry((item.function.clone(), item.lifecycle)).or_default() += 1;
+        }
+    }
+
     fn put(&mut self, id: Arc<str>, created: i64, item: Item) {
-        if let Some(before) = self.created.insert(id.clone(), created)
-            && before != created
-        {
-            self.items.remove(&(before, id.clone()));
+        let before = self.created.insert(id.clone(), created);
+        let known = before.and_then(|before| self.items.remove(&(before, id.clone())));
+        let is_new = before != Some(created);
+        if is_new || known.is_none_or(|known| known.ended != item.ended) {
+            self.tally(&item, is_new);
         }
         self.items.insert((created, id), item);
     }
 
     /// Takes in the changes since the last time. Returns false if some are missing.
     fn catch_up(&mut self, reads: &Reads) -> Result<bool, Problem> {
-        let news = reads.changes(Some(self.followed), Duration::ZERO)?;
+        let news = reads.news(Some(self.followed), Duration::ZERO)?;
         if news.has_gap {
             return Ok(false);
         }
-        for change in news.changes {
-            match change.kind {
+        for change in news.changes() {
+            match &change.kind {
                 ChangeKind::Instance { id, lifecycle, function, created, ended, parent } => {
                     let item = Item {
-                        lifecycle,
-                        function: self.named(&function),
-                        ended,
-                        parent: parent.map(Arc::from),
+                        lifecycle: *lifecycle,
+                        function: self.named(function),
+                        ended: *ended,
+                        parent: parent.as_deref().map(Arc::from),
                     };
-                    self.put(id.into(), created, item);
+                    self.put(id.as_str().into(), *created, item);
                 }
                 ChangeKind::Removed { id } => {
                     if let Some((id, created)) = self.created.remove_entry(id.as_str()) {

@@ -1,26 +1,29 @@
 //! The feed of changes, as server-sent events or by long polls.
 //!
 //! Each event has the position after it as its `id`, so that a reader goes on where it was by
-//! `Last-Event-ID`. Only durable changes are in the feed. A reader that is too slow, or was away
-//! for long, gets an event `gap`, and reads everything again.
+//! `Last-Event-ID`. Only durable changes are in the feed. Changes of one subject that come at almost
+//! the same time are one event. A reader that is too slow, or was away for long, gets an event
+//! `gap`, and reads everything again.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
+use std::io::Write;
 use std::time::Duration;
 
+use axum::body::{Body as Stream, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Body, json};
 
 use crate::api::{Change, Followed};
 use crate::engine::ChangeKind;
 use crate::machine::format;
 
-use super::feed::{Follower, News, Position};
+use super::feed::{Follower, Next, Position};
 use super::guard::Reader;
 use super::input::Params;
 use super::problem::Problem;
@@ -47,11 +50,17 @@ struct Wanted {
     root: Option<String>,
     /// Only changes of this entity, such as `Account@alice`.
     entity: Option<String>,
+    /// The number of changes at once above which the reader gets a `gap` in their place.
+    most: Option<usize>,
 }
 
 impl Wanted {
+    fn is_everything(&self) -> bool {
+        self.instance.is_none() && self.root.is_none() && self.entity.is_none()
+    }
+
     fn lets_through(&self, kind: &ChangeKind) -> bool {
-        if self.instance.is_none() && self.root.is_none() && self.entity.is_none() {
+        if self.is_everything() {
             return true;
         }
         match kind {
@@ -67,23 +76,91 @@ impl Wanted {
             }
         }
     }
+
+    fn has_too_many<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> bool {
+        self.most
+            .is_some_and(|most| changes.filter(|change| self.lets_through(&change.kind)).nth(most).is_some())
+    }
+}
+
+/// The data of an event.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    Instance {
+        id: &'a str,
+        status: &'static str,
+        function: &'a str,
+        created: String,
+        ended: Option<String>,
+        parent: Option<&'a str>,
+    },
+    Id {
+        id: &'a str,
+    },
+    Entity {
+        entity: String,
+    },
 }
 
 /// Returns the name of a change's event, and its data.
-fn shown(kind: &ChangeKind) -> (&'static str, Body) {
+fn shown(kind: &ChangeKind) -> (&'static str, Shown<'_>) {
     match kind {
         ChangeKind::Instance { id, lifecycle, function, created, ended, parent } => (
             "instance",
-            json!({
-                "id": id, "status": lifecycle.word(), "function": function,
-                "created": format::instant(*created), "ended": ended.map(format::instant),
-                "parent": parent,
-            }),
+            Shown::Instance {
+                id,
+                status: lifecycle.word(),
+                function,
+                created: format::instant(*created),
+                ended: ended.map(format::instant),
+                parent: parent.as_deref(),
+            },
         ),
-        ChangeKind::Removed { id } => ("removed", json!({"id": id})),
-        ChangeKind::History { id } => ("entry", json!({"id": id})),
-        ChangeKind::Entity { entity } => ("entity", json!({"entity": entity.to_string()})),
+        ChangeKind::Removed { id } => ("removed", Shown::Id { id }),
+        ChangeKind::History { id } => ("entry", Shown::Id { id }),
+        ChangeKind::Entity { entity } => ("entity", Shown::Entity { entity: entity.to_string() }),
     }
+}
+
+/// Returns the last change of each subject, in order. A change of an instance tells that its
+/// history has grown, too.
+fn latest<'a>(changes: impl DoubleEndedIterator<Item = &'a Change>) -> Vec<&'a Change> {
+    let (mut instances, mut grown, mut entities) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut latest: Vec<&Change> = changes
+        .rev()
+        .filter(|change| match &change.kind {
+            ChangeKind::Instance { id, .. } | ChangeKind::Removed { id } => instances.insert(id.as_str()),
+            ChangeKind::History { id } => grown.insert(id.as_str()),
+            ChangeKind::Entity { entity } => entities.insert(entity),
+        })
+        .collect();
+    latest.reverse();
+    let is_told = |change: &&Change| match &change.kind {
+        ChangeKind::History { id } => !instances.contains(id.as_str()),
+        _ => true,
+    };
+    latest.retain(is_told);
+    latest
+}
+
+/// Writes changes as events.
+fn events(process: i64, changes: &[&Change]) -> Bytes {
+    let mut text = Vec::with_capacity(changes.len() * 200);
+    for change in changes {
+        let (name, data) = shown(&change.kind);
+        let position = Position(Followed::of(process, change.number));
+        // Writing to memory does not fail.
+        let _ = write!(text, "event: {name}\nid: {position}\ndata: ");
+        let _ = serde_json::to_writer(&mut text, &data);
+        text.extend_from_slice(b"\n\n");
+    }
+    text.into()
+}
+
+/// Writes an event without data.
+fn bare(name: &str, followed: Followed) -> Bytes {
+    format!("event: {name}\nid: {}\ndata: {{}}\n\n", Position(followed)).into()
 }
 
 async fn changes(
@@ -106,10 +183,10 @@ async fn changes(
         return Ok(poll(follower, &wanted).await.into_response());
     }
     let streams = service.metrics().stream();
-    let state =
-        Stream { follower, wanted, ready: Vec::new(), is_over: false, begun: false, _streams: streams };
-    let events = futures_util::stream::unfold(state, next);
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response())
+    let told = follower.position();
+    let state = Reading { follower, wanted, told, begun: false, _streams: streams };
+    let body = Stream::from_stream(futures_util::stream::unfold(state, next));
+    Ok(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
 }
 
 /// Waits for the next changes.
@@ -119,24 +196,24 @@ async fn poll(mut follower: Follower, wanted: &Wanted) -> Json<Body> {
         let answer = |followed: Followed, gap: bool, items: Vec<Body>| {
             Json(json!({"items": items, "gap": gap, "next": Position(followed).to_string()}))
         };
-        let Ok(news) = tokio::time::timeout_at(until, follower.next()).await else {
+        let Ok(next) = tokio::time::timeout_at(until, follower.next()).await else {
             return answer(follower.position(), false, Vec::new());
         };
-        match news {
-            News::Over => return answer(follower.position(), true, Vec::new()),
-            News::Gap(followed) => return answer(followed, true, Vec::new()),
-            News::Changes(changes) => {
-                let items: Vec<Body> = changes
-                    .changes
-                    .iter()
-                    .filter(|change| wanted.lets_through(&change.kind))
-                    .map(|change| {
-                        let (event, data) = shown(&change.kind);
-                        json!({"event": event, "data": data})
-                    })
-                    .collect();
+        match next {
+            Next::Over => return answer(follower.position(), true, Vec::new()),
+            Next::Gap(followed) => return answer(followed, true, Vec::new()),
+            Next::Burst(burst, seen) => {
+                if wanted.has_too_many(burst.changes(seen)) {
+                    return answer(burst.position(), true, Vec::new());
+                }
+                let changes = burst.changes(seen).filter(|change| wanted.lets_through(&change.kind));
+                let form = |change: &&Change| {
+                    let (event, data) = shown(&change.kind);
+                    json!({"event": event, "data": data})
+                };
+                let items: Vec<Body> = latest(changes).iter().map(form).collect();
                 if !items.is_empty() {
-                    return answer(changes.followed, false, items);
+                    return answer(burst.position(), false, items);
                 }
             }
         }
@@ -144,47 +221,68 @@ async fn poll(mut follower: Follower, wanted: &Wanted) -> Json<Body> {
 }
 
 /// A stream of events for one reader.
-struct Stream {
+struct Reading {
     follower: Follower,
     wanted: Wanted,
-    /// Events that are to be sent, the next one last.
-    ready: Vec<Event>,
-    is_over: bool,
+    /// The position that the reader was told last.
+    told: Followed,
     begun: bool,
     _streams: super::measures::Streaming,
 }
 
-async fn next(mut stream: Stream) -> Option<(Result<Event, Infallible>, Stream)> {
-    if !stream.begun {
-        // The reader learns its position before anything happens.
-        stream.begun = true;
-        let position = Position(stream.follower.position()).to_string();
-        let event = Event::default().event("begin").id(position).data("{}");
-        return Some((Ok(event), stream));
-    }
-    loop {
-        if let Some(event) = stream.ready.pop() {
-            return Some((Ok(event), stream));
+impl Reading {
+    /// Waits for the next piece of text; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        if !self.begun {
+            // The reader learns its position before anything happens.
+            self.begun = true;
+            return Some(bare("begin", self.told));
         }
-        if stream.is_over {
-            return None;
-        }
-        match stream.follower.next().await {
-            News::Over => return None,
-            News::Gap(followed) => {
-                let position = Position(followed).to_string();
-                stream.ready.push(Event::default().event("gap").id(position).data("{}"));
+        loop {
+            let Ok(next) = tokio::time::timeout(ALIVE, self.follower.next()).await else {
+                let now = self.follower.position();
+                if now == self.told {
+                    return Some(Bytes::from_static(b":\n\n"));
+                }
+                // Nothing of it was wanted, and the reader need not ask for it again.
+                self.told = now;
+                return Some(format!("id: {}\n\n", Position(now)).into());
+            };
+            match next {
+                Next::Over => return None,
+                Next::Gap(followed) => {
+                    self.told = followed;
+                    return Some(bare("gap", followed));
+                }
+                Next::Burst(burst, seen) => {
+                    let text = self.text(&burst, seen);
+                    if !text.is_empty() {
+                        self.told = burst.position();
+                        return Some(text);
+                    }
+                }
             }
-            News::Changes(changes) => {
-                let (process, _) = changes.followed.parts();
-                let wanted = |change: &&Change| stream.wanted.lets_through(&change.kind);
-                let events = changes.changes.iter().rev().filter(wanted).map(|change| {
-                    let (name, data) = shown(&change.kind);
-                    let position = Position(Followed::of(process, change.number)).to_string();
-                    Event::default().event(name).id(position).data(data.to_string())
-                });
-                stream.ready = events.collect();
-            }
         }
     }
+
+    fn text(&self, burst: &super::feed::Burst, seen: Followed) -> Bytes {
+        let wanted = &self.wanted;
+        if wanted.has_too_many(burst.changes(seen)) {
+            return bare("gap", burst.position());
+        }
+        let (process, _) = burst.position().parts();
+        if wanted.is_everything()
+            && let Some(text) =
+                burst.text(seen, |burst| events(process, &latest(burst.changes(Followed::of(process, 0)))))
+        {
+            return text;
+        }
+        let changes = burst.changes(seen).filter(|change| wanted.lets_through(&change.kind));
+        events(process, &latest(changes))
+    }
+}
+
+async fn next(mut reading: Reading) -> Option<(Result<Bytes, Infallible>, Reading)> {
+    let text = reading.next().await?;
+    Some((Ok(text), reading))
 }

@@ -12,7 +12,7 @@ use crate::api::{Answer, Command, Queries, Query, QueryError, Reply};
 use crate::archive::forms;
 use crate::engine::query::{Cursor, EntityFilter, EntityView, Page, Paging};
 use crate::host::unique;
-use crate::machine::{Data, EntityId, bad_own_id, error, format};
+use crate::machine::{Data, EntityId, bad_own_id, error};
 
 use super::guard::{Admin, Operator, Reader};
 use super::input::{Given, Input, Params, Path, arguments};
@@ -50,7 +50,7 @@ async fn list(
 ) -> Result<Json<Body>, Problem> {
     let filter = EntityFilter { name: listed.name, locked: listed.locked.unwrap_or(false) };
     let page = page(&service, filter, limit(listed.limit)?, listed.cursor.as_deref()).await?;
-    let items: Vec<Body> = page.items.iter().map(form).collect();
+    let items: Vec<Body> = page.items.iter().map(forms::entity_line).collect();
     Ok(Json(json!({"items": items, "next": page.next.map(|cursor| cursor.text())})))
 }
 
@@ -64,7 +64,7 @@ pub async fn page(
     let from = match cursor {
         None => None,
         Some(text) => {
-            let cursor = Cursor::parse(text);
+            let cursor = Cursor::parse(text).filter(|_| !text.is_empty());
             Some(cursor.ok_or_else(|| Problem::bad("the cursor is not from an earlier page"))?)
         }
     };
@@ -89,17 +89,6 @@ pub async fn page(
             }
         })
         .await
-}
-
-/// Returns the JSON form of an entity.
-fn form(view: &EntityView) -> Body {
-    let EntityView { entity, state, hold, mail } = view;
-    let waiting: Vec<Body> = mail.iter().map(|mail| forms::message(&mail.message)).collect();
-    json!({
-        "entity": entity.to_string(), "name": entity.name, "key": forms::data(&entity.key),
-        "state": state.as_ref().map(forms::data), "held_by": hold.as_ref().map(|hold| &hold.owner.instance),
-        "held_since": hold.as_ref().map(|hold| format::instant(hold.since)), "waiting": waiting,
-    })
 }
 
 /// Reads the entity of a path. A key is written as in `Account@alice`.
@@ -137,7 +126,7 @@ async fn one(
     Path((name, key)): Path<(String, String)>,
 ) -> Result<Json<Body>, Problem> {
     let view = view(&service, entity(&name, &key)?).await?;
-    Ok(Json(form(&view)))
+    Ok(Json(forms::entity(&view)))
 }
 
 /// The body of a signal.

@@ -163,7 +163,10 @@ async fn bars(
     Path(id): Path<String>,
     Params(drawn): Params<Drawn>,
 ) -> Result<Json<Body>, Problem> {
-    let pixels = drawn.pixels.unwrap_or(PIXELS).clamp(1, MOST_PIXELS);
+    let pixels = drawn.pixels.unwrap_or(PIXELS);
+    if !(1..=MOST_PIXELS).contains(&pixels) {
+        return Err(Problem::bad(format!("`pixels` is a number from 1 to {MOST_PIXELS}")));
+    }
     let (mut drawing, children) = service
         .ask(move |reads| {
             let (record, history) = read(reads, &id)?;

@@ -28,6 +28,10 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Input<T>, Problem> {
         let text = or_null(text(request.into_body()).await?);
+        // Serde would take a list for the fields of an object.
+        if text.trim_start().starts_with('[') {
+            return Err(Problem::bad("the body is a list, and not an object"));
+        }
         serde_json::from_str(&text).map(Input).map_err(|error| {
             let what = match error.classify() {
                 serde_json::error::Category::Data => "the body does not have the expected fields",
@@ -36,6 +40,14 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
             Problem::bad(format!("{what}: {error}"))
         })
     }
+}
+
+/// Reads an object within a body, and no list in its place.
+pub fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let fields: Option<serde_json::Map<String, serde_json::Value>> = Option::deserialize(deserializer)?;
+    fields.map(|fields| serde_json::from_value(fields.into()).map_err(de::Error::custom)).transpose()
 }
 
 /// Reads a body as data; an empty body is null. `what` names the body in an error.

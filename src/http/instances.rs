@@ -1,6 +1,5 @@
 //! The routes for instances: lists, counts, one instance, and commands.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +13,14 @@ use serde_json::{Value as Body, json};
 
 use crate::api::{Command, Queries, Reply, Starting};
 use crate::archive::forms;
-use crate::engine::{self, ChangeKind, InstanceRecord, Lifecycle, Steps};
+use crate::engine::{self, InstanceRecord, Lifecycle, Steps};
 use crate::host;
-use crate::machine::{Data, IfExists, Value, options};
+use crate::machine::{Data, IfExists, Value, bad_own_id, options};
 
-use super::catalog::{Item, Wanted};
-use super::feed::News;
+use super::catalog::Wanted;
+use super::feed::Next;
 use super::guard::{Admin, Operator, Reader, allow, origin, token};
-use super::input::{At, Given, Input, Params, Path, arguments, payload};
+use super::input::{At, Given, Input, Params, Path, arguments, object, payload};
 use super::problem::Problem;
 use super::service::Service;
 
@@ -30,13 +29,10 @@ const PAGE: usize = 50;
 const MOST: usize = 1_000;
 /// The longest time that a client waits for the end of an instance.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// The number of intervals of a histogram.
-const BUCKETS: usize = 60;
 
 pub fn routes() -> Router<Service> {
     Router::new()
         .route("/instances", get(list).post(start))
-        .route("/instances/counts", get(counts))
         .route("/instances/batch", post(batch))
         .route("/instances/{id}", get(one))
         .route("/instances/{id}/tree", get(tree))
@@ -98,6 +94,14 @@ pub fn lifecycles(text: &str) -> Result<Vec<Lifecycle>, Problem> {
 }
 
 impl Listed {
+    /// Returns the filter of a request that has no pages.
+    pub fn filter(&self) -> Result<Wanted, Problem> {
+        if self.order.is_some() || self.limit.is_some() || self.cursor.is_some() {
+            return Err(Problem::bad("`order`, `limit` and `cursor` are for lists"));
+        }
+        self.wanted()
+    }
+
     pub fn wanted(&self) -> Result<Wanted, Problem> {
         Ok(Wanted {
             lifecycles: lifecycles(self.status.as_deref().unwrap_or(""))?,
@@ -163,58 +167,12 @@ pub async fn page(
     let (ids, more) = found;
     let next = ids.last().filter(|_| more).cloned();
     let read = move |reads: &host::Reads| {
-        let mut records = Vec::with_capacity(ids.len());
-        for (_, id) in &ids {
-            records.extend(reads.instance(id)?);
-        }
-        Ok(records)
+        let records: Result<Vec<_>, _> = reads.ask(|store| {
+            ids.iter().filter_map(|(_, id)| engine::read_record(store, id).transpose()).collect()
+        })?;
+        Ok(records?)
     };
     Ok((service.ask(read).await?, next))
-}
-
-async fn counts(
-    _: Reader,
-    State(service): State<Service>,
-    Params(listed): Params<Listed>,
-) -> Result<Json<Body>, Problem> {
-    let wanted = listed.wanted()?;
-    let now = host::now();
-    service
-        .catalog(move |catalog| {
-            let mut by_status: BTreeMap<&str, u64> = BTreeMap::new();
-            let mut by_function: BTreeMap<Arc<str>, BTreeMap<&str, u64>> = BTreeMap::new();
-            let (mut times, mut total) = (Vec::new(), 0_u64);
-            catalog.each(&wanted, |created, _, Item { lifecycle, function, .. }| {
-                total += 1;
-                *by_status.entry(lifecycle.word()).or_default() += 1;
-                *by_function.entry(function.clone()).or_default().entry(lifecycle.word()).or_default() += 1;
-                times.push((created, *lifecycle));
-            });
-            let functions: BTreeMap<&str, _> =
-                by_function.iter().map(|(name, counts)| (&**name, counts)).collect();
-            Json(json!({
-                "total": total, "status": by_status, "functions": functions,
-                "histogram": histogram(&times, wanted.after, wanted.before.unwrap_or(now)),
-            }))
-        })
-        .await
-}
-
-/// Returns the numbers of instances that began in intervals of equal length, and of those that
-/// failed. The times are in order.
-fn histogram(times: &[(i64, Lifecycle)], after: Option<i64>, before: i64) -> Body {
-    let Some((first, _)) = times.first() else { return json!(null) };
-    let from = after.unwrap_or(*first);
-    let step = (before.saturating_sub(from).max(1) as u64).div_ceil(BUCKETS as u64).max(1);
-    let (mut all, mut failed) = (vec![0_u64; BUCKETS], vec![0_u64; BUCKETS]);
-    for (created, lifecycle) in times {
-        let bucket = (created.saturating_sub(from).max(0) as u64 / step).min(BUCKETS as u64 - 1) as usize;
-        all[bucket] += 1;
-        failed[bucket] += u64::from(*lifecycle == Lifecycle::Failed);
-    }
-    json!({
-        "from": crate::machine::format::instant(from), "nanoseconds": step, "all": all, "failed": failed,
-    })
 }
 
 /// The parameters of one instance.
@@ -263,13 +221,9 @@ pub async fn wait_for(service: &Service, id: &str, patience: Duration) -> Result
     let until = tokio::time::Instant::now() + patience;
     while let Ok(news) = tokio::time::timeout_at(until, follower.next()).await {
         let may_have_ended = match news {
-            News::Over => return Err(Problem::stopped()),
-            News::Gap(_) => true,
-            News::Changes(changes) => changes.changes.iter().any(|change| match &change.kind {
-                ChangeKind::Instance { id: changed, ended, .. } => changed == id && ended.is_some(),
-                ChangeKind::Removed { id: removed } => removed == id,
-                _ => false,
-            }),
+            Next::Over => return Err(Problem::stopped()),
+            Next::Gap(_) => true,
+            Next::Burst(burst, _) => burst.has_ended(id),
         };
         if may_have_ended {
             let now = record(service, id).await?;
@@ -396,6 +350,15 @@ struct Code {
     code: Option<String>,
 }
 
+/// Returns whether a code is that of a link to an event of an instance.
+async fn has_code(service: &Service, code: &Code, id: &str, event: &str) -> Result<bool, Problem> {
+    let Some(code) = &code.code else { return Ok(false) };
+    // Whoever has no right learns nothing of an instance, not even whether there is one.
+    let wanted = id.to_string();
+    let found = service.ask(move |reads| Ok(reads.instance(&wanted)?)).await?;
+    Ok(found.is_some_and(|record| service.keys().is_event_code(code, id, record.life, event)))
+}
+
 /// Raises an event. The code of a link to this event is enough.
 async fn raise(
     State(service): State<Service>,
@@ -404,8 +367,7 @@ async fn raise(
     Params(code): Params<Code>,
     body: axum::body::Body,
 ) -> Result<Response, Problem> {
-    let has_code = code.code.as_deref().is_some_and(|code| service.keys().is_event_code(code, &id, &event));
-    if !has_code {
+    if !has_code(&service, &code, &id, &event).await? {
         allow(&service, token(&headers), super::Scope::Operate)?;
     }
     let payload = payload(body, "the payload").await?;
@@ -528,7 +490,11 @@ async fn restart(
     Path(id): Path<String>,
     Input(restart): Input<Option<Restart>>,
 ) -> Result<Response, Problem> {
-    let new = restarted(&service, &id, restart.unwrap_or_default().id).await?;
+    let own = restart.unwrap_or_default().id;
+    if let Some((own, reason)) = own.as_ref().and_then(|own| Some((own, bad_own_id(own)?))) {
+        return Err(Problem::bad(format!("`{own}` can't be an id: {reason}")));
+    }
+    let new = restarted(&service, &id, own).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"id": new}))).into_response())
 }
 
@@ -582,6 +548,7 @@ pub async fn purged(service: &Service, ids: Vec<String>, force: bool) -> Result<
 #[serde(deny_unknown_fields)]
 struct Batch {
     ids: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "object")]
     filter: Option<Listed>,
     action: Action,
     /// The expected number of instances. If there are more or fewer, nothing is done.
@@ -613,7 +580,7 @@ async fn batch(
     let ids = match (batch.ids, batch.filter) {
         (Some(ids), None) => ids,
         (None, Some(filter)) => {
-            let wanted = filter.wanted()?;
+            let wanted = filter.filter()?;
             let all = move |catalog: &super::catalog::Catalog| {
                 let mut ids = Vec::new();
                 catalog.each(&wanted, |_, id, _| ids.push(id.to_string()));

@@ -8,8 +8,10 @@
 mod access;
 mod azure;
 mod azure_forms;
+mod callback;
 mod catalog;
 mod changes;
+mod counts;
 mod entities;
 mod feed;
 mod guard;
@@ -28,6 +30,7 @@ mod service;
 mod timeline;
 
 pub use access::{Keys, Scope};
+pub use callback::callbacks;
 pub use instances::escaped;
 pub use listen::{Address, Listening, Tls, listen};
 pub use router::router;

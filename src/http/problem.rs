@@ -97,6 +97,12 @@ impl From<QueryError> for Problem {
     }
 }
 
+impl From<crate::engine::ReadError> for Problem {
+    fn from(error: crate::engine::ReadError) -> Problem {
+        Problem::unreadable(error.to_string())
+    }
+}
+
 impl From<crate::host::Ended> for Problem {
     fn from(_: crate::host::Ended) -> Problem {
         Problem::stopped()

@@ -5,13 +5,15 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hashbrown::HashMap;
 use serde::Deserialize;
 use serde_json::{Value as Body, json};
 
 use crate::api::{Command, Queries, Reply};
 use crate::check;
 use crate::code::ProgramHash;
-use crate::engine::Function;
+use crate::engine::{Function, query};
+use crate::host::Reads;
 use crate::machine::format;
 use crate::permissions::Permissions;
 
@@ -39,24 +41,41 @@ async fn list(_: Reader, State(service): State<Service>) -> Result<Json<Body>, P
     service
         .ask(|reads| {
             let functions = reads.functions()?;
+            let unfinished = unfinished(reads)?;
             let items: Vec<Body> = reads
                 .programs()?
                 .into_iter()
                 .map(|program| {
-                    let deployed: Vec<&String> = functions
-                        .iter()
-                        .filter(|(_, function)| function.program == program.hash)
-                        .map(|(name, _)| name)
-                        .collect();
+                    let own = || functions.iter().filter(|(_, function)| function.program == program.hash);
+                    let names: Vec<&String> = own().map(|(name, _)| name).collect();
+                    let deployed = own().map(|(_, function)| function.deployed).max();
                     json!({
                         "program": hex::encode(program.hash.0), "modules": program.modules,
-                        "entities": program.entities, "functions": deployed,
+                        "entities": program.entities, "functions": names,
+                        "deployed": deployed.map(format::instant),
+                        "unfinished": unfinished.get(&program.hash).copied().unwrap_or(0),
                     })
                 })
                 .collect();
             Ok(Json(json!({"items": items})))
         })
         .await
+}
+
+/// Returns the numbers of instances that have not ended, by program.
+fn unfinished(reads: &Reads) -> Result<HashMap<ProgramHash, u64>, Problem> {
+    const AT_ONCE: usize = 1_000;
+    let (mut counts, mut from) = (HashMap::new(), Some(String::new()));
+    while let Some(first) = from {
+        from = reads.ask(|store| {
+            query::heads(store, &first, AT_ONCE, &mut |_, head| {
+                if head.ended.is_none() {
+                    *counts.entry(head.program).or_default() += 1;
+                }
+            })
+        })??;
+    }
+    Ok(counts)
 }
 
 /// Returns the JSON form of a deployed function.

@@ -4,12 +4,13 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 
 use super::service::Service;
-use super::{azure, changes, entities, guard, history, instances, metrics, openapi, page, programs};
+use super::{azure, changes, counts, entities, guard, history, instances, metrics, openapi, page, programs};
 
 /// Returns the routes of a server, with their guards.
 pub fn router(service: Service) -> Router {
     let api = Router::new()
         .merge(instances::routes())
+        .merge(counts::routes())
         .merge(history::routes())
         .merge(entities::routes())
         .merge(programs::routes())

@@ -13,6 +13,7 @@ use crate::kv::Cause;
 
 use super::access::Keys;
 use super::catalog::{Catalog, Catalogs};
+use super::counts::Counts;
 use super::feed::Feed;
 use super::measures::Metrics;
 use super::problem::Problem;
@@ -44,6 +45,7 @@ struct Inner {
     options: Options,
     feed: Feed,
     catalogs: Catalogs,
+    counts: Counts,
     /// Whether a task lets the index follow the store.
     keeps_up: AtomicBool,
     metrics: Metrics,
@@ -56,6 +58,7 @@ impl Service {
             handle,
             feed: Feed::new(reads.clone()),
             catalogs: Catalogs::new(reads.clone()),
+            counts: Counts::default(),
             keeps_up: AtomicBool::new(false),
             reads,
             options,
@@ -78,6 +81,10 @@ impl Service {
 
     pub fn catalogs(&self) -> &Catalogs {
         &self.inner.catalogs
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.inner.counts
     }
 
     pub fn metrics(&self) -> &Metrics {

@@ -232,8 +232,9 @@ impl Flow<'_> {
             (self.cancels, self.sees) = (true, true);
         }
         // The result of `status` contains the id, and so does the error of a terminated instance.
-        self.sees |= matches!(effect, Some(Effect::Status | Effect::Terminate | Effect::Uuid))
-            || builtin.name == "idempotency_key";
+        self.sees |=
+            matches!(effect, Some(Effect::Status | Effect::Terminate | Effect::Uuid | Effect::CallbackUrl))
+                || builtin.name == "idempotency_key";
         if let (true, Some(whom)) = (names, args.first()) {
             self.sees |= whom & TEXT != 0;
         }

@@ -273,8 +273,10 @@ impl Facts {
                     ),
                     _,
                 ) => facts.interferes = true,
-                // `uuid` derives its result from the key of its step.
-                (Some(Effect::Uuid), _) | (None, "idempotency_key") => facts.reads_keys = true,
+                // These derive their results from the keys of their steps.
+                (Some(Effect::Uuid | Effect::CallbackUrl), _) | (None, "idempotency_key") => {
+                    facts.reads_keys = true
+                }
                 (None, "attempt") => facts.reads_attempts = true,
                 _ => {}
             }

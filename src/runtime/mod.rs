@@ -24,7 +24,7 @@ use crate::code::ProgramHash;
 use crate::engine::query::InstanceFilter;
 use crate::engine::{InstanceRecord, Retention, SCRIPT, load_modules};
 use crate::host::externs::Externs;
-use crate::host::{self, Handle, Reads, Settings, unique};
+use crate::host::{self, Callbacks, Handle, Reads, Settings, unique};
 use crate::http::{self, Options, Service};
 use crate::kv::{Cause, MemoryStore, SharedStore, StoreError};
 use crate::machine::{self, ErrorData, IfExists, bad_own_id};
@@ -53,6 +53,7 @@ pub struct Builder {
     externs: Externs,
     retention: Retention,
     permissions: Permissions,
+    callbacks: Callbacks,
 }
 
 impl Builder {
@@ -81,6 +82,13 @@ impl Builder {
     /// allowed.
     pub fn permissions(mut self, permissions: Permissions) -> Builder {
         self.permissions = permissions;
+        self
+    }
+
+    /// Lets `callback_url` give URLs below this one, such as `https://jobs.example`, where the
+    /// application serves [`Runtime::router`] with these keys.
+    pub fn callbacks(mut self, url: &str, keys: &http::Keys) -> Builder {
+        self.callbacks = http::callbacks(url, keys.clone());
         self
     }
 
@@ -114,6 +122,7 @@ impl Builder {
             retention: self.retention,
             permissions: self.permissions,
             externs: Arc::new(self.externs),
+            callbacks: self.callbacks,
             ..Settings::default()
         };
         let externs = settings.externs.clone();

@@ -37,6 +37,8 @@ orchestration long(n) {
 }
 entity Account { state {balance: 0}; on deposit(n) { state.balance += n } }
 orchestration hold(who) { lock Account(who) { receive("go") } }
+orchestration pay_in(who) => Account(who).deposit(1)
+orchestration blocked(who) => pay_in(who)
 `);
 
 const port = await new Promise((done) => {
@@ -219,6 +221,72 @@ test("locks, entities and programs", async () => {
   await page.getByText("The signal was sent").waitFor();
   await page.getByRole("link", { name: "Programs" }).click();
   await page.locator("td", { hasText: "shop.df" }).first().waitFor();
+  await page.close();
+});
+
+test("a wait is followed down to its cause", async () => {
+  await start("blocked", ["ada"], "blocked-1");
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}&instance=blocked-1`);
+  const chain = page.locator(".because");
+  await chain.getByText("receive").waitFor();
+  assert.match(await chain.innerText(), /blocked-1:0 waits for Account\("ada"\)\.deposit\(1\).*\n.*Account@ada is held by holder, which waits for receive\("go"\)/);
+  await page.close();
+});
+
+test("a view is saved, and everything that matches is acted on", async () => {
+  for (const n of [1, 2, 3]) await start("bad", [n], `broken-${n}`);
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}`);
+  await page.getByRole("heading", { name: "Instances" }).waitFor();
+  await page.goto(`${url}/#/instances?prefix=broken-&status=failed`);
+  await row(page, "broken-3").waitFor();
+  await page.getByLabel("Saved views").selectOption("save");
+  await page.getByLabel("Name").fill("broken ones");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await page.goto(`${url}/#/instances`);
+  await row(page, "order-1").waitFor();
+  await page.getByLabel("Saved views").selectOption({ label: "broken ones" });
+  await page.getByRole("button", { name: "Act on all that match (3)…" }).click();
+  assert.match(await page.locator("dialog .preview").innerText(), /broken-3\s+broken-2\s+broken-1/);
+  await page.getByLabel("Action").selectOption("purge");
+  await page.getByRole("button", { name: "Do it" }).click();
+  await page.getByText("3 done").waitFor();
+  await row(page, "broken-1").waitFor({ state: "detached" });
+  await page.close();
+});
+
+test("two versions of a program are compared", async () => {
+  const before = (await api("/programs")).items.find((item) => item.functions.includes("order")).program;
+  const text = readFileSync(join(folder, "shop.df"), "utf8").replace('"parcel {item}"', '"box {item}"');
+  await api("/programs", { file: "shop.df", modules: { "shop.df": text } });
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}`);
+  await page.getByRole("heading", { name: "Instances" }).waitFor();
+  await page.getByRole("link", { name: "Programs" }).click();
+  await page.getByRole("link", { name: "changes" }).first().waitFor();
+  const after = (await api("/programs")).items.find((item) => item.functions.includes("order")).program;
+  await page.goto(`${url}/#/programs/${after}/0?with=${before}`);
+  await page.locator(".line.new").waitFor();
+  assert.match(await page.locator(".line.old").innerText(), /"parcel \{item\}"/);
+  assert.match(await page.locator(".line.new").innerText(), /"box \{item\}"/);
+  assert.equal(await page.locator(".line.old, .line.new").count(), 2);
+  await page.close();
+});
+
+test("a change is on the page soon after its commit", async () => {
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}`);
+  await page.locator("#live.live").waitFor();
+  const times = [];
+  for (let at = 0; at < 5; at += 1) {
+    await page.waitForTimeout(600);
+    await start("order", [at, []], `soon-${at}`);
+    const began = Date.now();
+    await page.waitForFunction((id) => document.querySelector(`.rows [data-id="${id}"]`), `soon-${at}`, { polling: 5 });
+    times.push(Date.now() - began);
+  }
+  console.log(`  ${times.join(", ")} ms`);
   await page.close();
 });
 

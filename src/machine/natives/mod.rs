@@ -205,7 +205,9 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
             }
             Ok(())
         }
-        Effect::Env | Effect::Secret | Effect::TimeZone | Effect::Input => text(&args[0]).map(|_| ()),
+        Effect::Env | Effect::Secret | Effect::TimeZone | Effect::Input | Effect::CallbackUrl => {
+            text(&args[0]).map(|_| ())
+        }
         Effect::HashHmac => match secret::is(&args[0]) {
             true => hashes::check(&args[1], &args[2]),
             false => Err(wrong("a secret", &args[0])),

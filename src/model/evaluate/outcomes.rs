@@ -409,6 +409,14 @@ impl Evaluator<'_> {
                     (hash >> 80) & 0xffff_ffff_ffff
                 ))
             }
+            // No server is there. Two steps get two URLs, as with one.
+            Effect::CallbackUrl => {
+                let Some(Value::Str(event)) = args.first() else {
+                    return Err(Stop::Fault("callback_url without an event".into()));
+                };
+                let hash = fingerprint(&("callback_url", key)) as u64;
+                Value::str(format!("http://localhost/callback/{hash:016x}/{}", event.as_str()))
+            }
             // The answer is the same in every run of this version.
             Effect::TimeZone => {
                 let Some(Value::Str(name)) = args.first() else {
