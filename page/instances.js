@@ -326,6 +326,7 @@ export function instances(main, _rest, params) {
   // The first change is shown at once, and those after it some times a second. While very much
   // happens, or while nobody looks, the list follows more slowly.
   let waiting = 0;
+  let recount = 0;
   let last = 0;
   /** @type {Set<string>} */
   let changed = new Set();
@@ -341,6 +342,9 @@ export function instances(main, _rest, params) {
       const old = rows.slice(PAGE).filter((record) => ids.has(record.id)).slice(0, 50);
       for (const record of old) Object.assign(record, await get(instancePath(record.id)).catch(() => ({})));
       if (old.length) draw();
+      // Counts may be two seconds old.
+      clearTimeout(recount);
+      recount = setTimeout(count, 2500);
       // An update takes at most a fifth of the time.
       last = Date.now() + (Date.now() - began) * 4;
       waiting = 0;
@@ -360,5 +364,5 @@ export function instances(main, _rest, params) {
   count();
   tools();
   drawViews();
-  return () => { over = true; stop(); clearInterval(clock); clearTimeout(waiting); removeEventListener("resize", draw); document.removeEventListener("visibilitychange", seen); };
+  return () => { over = true; stop(); clearInterval(clock); clearTimeout(waiting); clearTimeout(recount); removeEventListener("resize", draw); document.removeEventListener("visibilitychange", seen); };
 }

@@ -486,7 +486,7 @@ fn links_are_for_one_instance() {
     let all = format!("/runtime/webhooks/durabletask/instances?code={code}");
     assert_eq!(server.send("GET", &all, &[], "").code, 401);
     let all = format!("/api/v1/instances/l1?code={code}");
-    assert_eq!(server.send("GET", &all, &[], "").code, 400);
+    assert_eq!(server.send("GET", &all, &[], "").code, 401);
 }
 
 /// `callback_url` gives a URL that raises one event of one instance, across restarts, until its end.

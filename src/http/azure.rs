@@ -18,7 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value as Shown, json};
 
-use crate::api::{Command, Queries};
+use crate::api::Command;
 use crate::archive::forms;
 use crate::engine::query::EntityFilter;
 use crate::engine::{self, InstanceRecord, Lifecycle};

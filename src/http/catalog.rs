@@ -1,7 +1,8 @@
 //! An index of all instances in memory, for lists by age, for counts, and for histograms.
 //!
-//! The index is made by the first request that needs it, and follows the changes of the store. It
-//! is dropped once nobody has asked for some minutes. An instance takes some 200 bytes.
+//! The index is made when a server begins, unless the store is large, or by the first request that
+//! needs it. It follows the changes of the store, and is dropped once nobody has asked for two
+//! minutes. An instance takes some 200 bytes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,8 @@ use super::problem::Problem;
 
 /// The time for which the index is kept after it was used.
 const KEPT: Duration = Duration::from_secs(120);
+/// The largest number of instances for which the index is made before anybody asks.
+const EARLY: usize = 250_000;
 /// The number of instances that are read at once.
 const READ: usize = 1_000;
 
@@ -90,15 +93,25 @@ impl Catalogs {
     pub fn look<T>(&self, look: impl FnOnce(&Catalog) -> T) -> Result<T, Problem> {
         let mut current = lock(&self.current);
         let catalog = match current.take() {
-            Some(mut catalog) => match catalog.catch_up(&self.reads)? {
-                true => catalog,
-                false => Catalog::read(&self.reads)?,
-            },
-            None => Catalog::read(&self.reads)?,
+            Some(mut catalog) => catalog.catch_up(&self.reads)?.then_some(catalog),
+            None => None,
         };
+        let catalog = match catalog {
+            Some(catalog) => Some(catalog),
+            None => Catalog::read(&self.reads, usize::MAX)?,
+        };
+        let Some(catalog) = catalog else { return Err(Problem::stopped()) };
         let catalog = current.insert(catalog);
         catalog.used = Instant::now();
         Ok(look(catalog))
+    }
+
+    /// Makes the index before anybody asks, unless the store is large.
+    pub fn prepare(&self) {
+        let mut current = lock(&self.current);
+        if current.is_none() {
+            *current = Catalog::read(&self.reads, EARLY).ok().flatten();
+        }
     }
 
     /// Drops the index if nobody has used it for a while, and otherwise lets it follow the store,
@@ -119,7 +132,8 @@ fn lock(current: &Mutex<Option<Catalog>>) -> MutexGuard<'_, Option<Catalog>> {
 }
 
 impl Catalog {
-    fn read(reads: &Reads) -> Result<Catalog, Problem> {
+    /// Reads all instances. Returns `None` if there are more than `most`.
+    fn read(reads: &Reads, most: usize) -> Result<Option<Catalog>, Problem> {
         let followed = reads.news(None, Duration::ZERO)?.followed;
         let mut catalog = Catalog {
             items: BTreeMap::new(),
@@ -133,6 +147,9 @@ impl Catalog {
         let mut found: Vec<((i64, Arc<str>), Item)> = Vec::new();
         let mut from = Some(String::new());
         while let Some(first) = from {
+            if found.len() > most {
+                return Ok(None);
+            }
             from = reads.ask(|store| {
                 query::heads(store, &first, READ, &mut |id, head| {
                     let function = catalog.named(head.function);
@@ -149,7 +166,7 @@ impl Catalog {
         // A map is made of a sorted list at once.
         found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         catalog.items = found.into_iter().collect();
-        Ok(catalog)
+        Ok(Some(catalog))
     }
 
     /// Returns a function's name, which all of its instances share.

@@ -107,6 +107,7 @@ pub fn listen(address: &Address, tls: Option<Tls>, service: Service) -> io::Resu
         let _entered = runtime.enter();
         TcpListener::from_std(listener)?
     };
+    runtime.spawn(service.clone().prepare());
     runtime.spawn(accept(listener, tls.map(|tls| TlsAcceptor::from(tls.config)), router(service)));
     Ok(Listening { address: local, runtime: Some(runtime) })
 }

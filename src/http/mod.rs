@@ -27,6 +27,7 @@ mod problem;
 mod programs;
 mod router;
 mod service;
+mod tally;
 mod timeline;
 
 pub use access::{Keys, Scope};

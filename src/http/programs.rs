@@ -46,14 +46,15 @@ async fn list(_: Reader, State(service): State<Service>) -> Result<Json<Body>, P
                 .programs()?
                 .into_iter()
                 .map(|program| {
-                    let own = || functions.iter().filter(|(_, function)| function.program == program.hash);
+                    let hash = program.hash;
+                    let own = || functions.iter().filter(move |(_, function)| function.program == hash);
                     let names: Vec<&String> = own().map(|(name, _)| name).collect();
                     let deployed = own().map(|(_, function)| function.deployed).max();
                     json!({
-                        "program": hex::encode(program.hash.0), "modules": program.modules,
+                        "program": hex::encode(hash.0), "modules": program.modules,
                         "entities": program.entities, "functions": names,
                         "deployed": deployed.map(format::instant),
-                        "unfinished": unfinished.get(&program.hash).copied().unwrap_or(0),
+                        "unfinished": unfinished.get(&hash).copied().unwrap_or(0),
                     })
                 })
                 .collect();

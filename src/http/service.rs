@@ -13,10 +13,10 @@ use crate::kv::Cause;
 
 use super::access::Keys;
 use super::catalog::{Catalog, Catalogs};
-use super::counts::Counts;
 use super::feed::Feed;
 use super::measures::Metrics;
 use super::problem::Problem;
+use super::tally::Counts;
 
 /// The time after which the index follows the store again.
 const KEEP_UP: Duration = Duration::from_millis(200);
@@ -108,6 +108,20 @@ impl Service {
     ) -> Result<T, Problem> {
         let catalogs = self.inner.catalogs.handle();
         let looked = spawn_blocking(move || catalogs.look(look)).await.map_err(|_| Problem::stopped())??;
+        self.keep_up();
+        Ok(looked)
+    }
+
+    /// Makes the index of instances before anybody asks.
+    pub async fn prepare(self) {
+        let catalogs = self.inner.catalogs.handle();
+        if spawn_blocking(move || catalogs.prepare()).await.is_ok() {
+            self.keep_up();
+        }
+    }
+
+    /// Lets the index follow the store, as long as it is there.
+    fn keep_up(&self) {
         if !self.inner.keeps_up.swap(true, Ordering::AcqRel) {
             let service = self.clone();
             tokio::spawn(async move {
@@ -121,7 +135,6 @@ impl Service {
                 service.inner.keeps_up.store(false, Ordering::Release);
             });
         }
-        Ok(looked)
     }
 
     /// Asks queries on a thread that may block.
