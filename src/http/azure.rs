@@ -1,8 +1,9 @@
 //! The management API of Azure Durable Functions, as far as it makes sense here.
 //!
 //! Clients of that API work with a store unchanged. The prefix is matched without regard to case,
-//! the key is `?code=`, the header `x-functions-key` or the password of Basic authentication, and the links that are handed out have a
-//! code for their instance alone. `docs/server.md` lists the differences.
+//! the key is `?code=`, the header `x-functions-key` or the password of Basic authentication, and
+//! the links that are handed out have a code for their instance alone. `docs/server.md` lists the
+//! differences.
 
 use std::collections::HashMap;
 use std::time::Duration;

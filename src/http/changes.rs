@@ -31,6 +31,8 @@ use super::service::Service;
 
 /// The longest wait of a poll.
 const POLL: Duration = Duration::from_secs(25);
+/// The time for which a reader hears nothing more after there was too much for it.
+const QUIET: Duration = Duration::from_millis(500);
 /// The time after which a silent stream says that it is alive.
 const ALIVE: Duration = Duration::from_secs(15);
 
@@ -184,7 +186,7 @@ async fn changes(
     }
     let streams = service.metrics().stream();
     let told = follower.position();
-    let state = Reading { follower, wanted, told, begun: false, _streams: streams };
+    let state = Reading { follower, wanted, told, is_flooded: false, begun: false, _streams: streams };
     let body = Stream::from_stream(futures_util::stream::unfold(state, next));
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
 }
@@ -226,6 +228,8 @@ struct Reading {
     wanted: Wanted,
     /// The position that the reader was told last.
     told: Followed,
+    /// Whether there was too much for the reader just now.
+    is_flooded: bool,
     begun: bool,
     _streams: super::measures::Streaming,
 }
@@ -237,6 +241,12 @@ impl Reading {
             // The reader learns its position before anything happens.
             self.begun = true;
             return Some(bare("begin", self.told));
+        }
+        if std::mem::take(&mut self.is_flooded) {
+            tokio::time::sleep(QUIET).await;
+            if self.follower.skip() {
+                return Some(self.flood());
+            }
         }
         loop {
             let Ok(next) = tokio::time::timeout(ALIVE, self.follower.next()).await else {
@@ -254,6 +264,9 @@ impl Reading {
                     self.told = followed;
                     return Some(bare("gap", followed));
                 }
+                Next::Burst(burst, seen) if self.wanted.has_too_many(burst.changes(seen)) => {
+                    return Some(self.flood());
+                }
                 Next::Burst(burst, seen) => {
                     let text = self.text(&burst, seen);
                     if !text.is_empty() {
@@ -265,11 +278,15 @@ impl Reading {
         }
     }
 
+    /// Tells that there was too much for the reader.
+    fn flood(&mut self) -> Bytes {
+        self.is_flooded = true;
+        self.told = self.follower.position();
+        bare("gap", self.told)
+    }
+
     fn text(&self, burst: &super::feed::Burst, seen: Followed) -> Bytes {
         let wanted = &self.wanted;
-        if wanted.has_too_many(burst.changes(seen)) {
-            return bare("gap", burst.position());
-        }
         let (process, _) = burst.position().parts();
         if wanted.is_everything()
             && let Some(text) =

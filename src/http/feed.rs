@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 
 use crate::api::{Change, Followed};
@@ -158,6 +158,18 @@ impl Follower {
     /// The position up to which the follower has seen everything.
     pub fn position(&self) -> Followed {
         self.seen
+    }
+
+    /// Passes over everything that has come. Returns whether there was anything.
+    pub fn skip(&mut self) -> bool {
+        let mut any = self.backlog.take().is_some();
+        loop {
+            match self.receiver.try_recv() {
+                Ok(burst) => (self.seen, any) = (burst.position(), true),
+                Err(TryRecvError::Lagged(_)) => any = true,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return any,
+            }
+        }
     }
 
     /// Waits for news.
