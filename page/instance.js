@@ -15,7 +15,9 @@ export function instance(main, rest) {
   const step = h("section", { class: "card step", hidden: true });
   const tabs = h("div", { class: "tabs", role: "tablist" });
   const panel = h("div", { class: "panel", role: "tabpanel" });
-  const lanes = timeline(choose);
+  /** The width of the timeline that is asked for, which grows when it is zoomed. */
+  let fine = 0;
+  const lanes = timeline(choose, (pixels) => { fine = pixels; load(); });
   /** @type {ReturnType<typeof source> | null} */
   let text = null;
   const textBox = h("div", {});
@@ -49,7 +51,7 @@ export function instance(main, rest) {
       fill(textBox, text.root);
     }
     drawHead();
-    const pixels = Math.max(200, Math.min(4000, lanes.root.clientWidth || 1200));
+    const pixels = Math.max(200, Math.min(4000, lanes.root.clientWidth || 1200), fine);
     const [bars, open] = await Promise.all([get(`${path}/timeline`, { pixels }), record.ended ? { items: [] } : get(`${path}/waits`)]);
     if (over) return;
     drawing = bars;

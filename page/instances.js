@@ -114,7 +114,7 @@ export function instances(main, _rest, params) {
   function row(record, depth, at) {
     const began = millis(record.created);
     const ended = record.ended ? millis(record.ended) : Date.now();
-    const says = record.status === "failed" ? record.error?.value?.message ?? record.error?.value : record.custom ?? (record.status === "completed" ? record.result : "");
+    const says = record.status === "failed" ? record.error?.value?.message ?? record.error?.value : (record.status === "completed" ? record.result : null) ?? record.custom ?? "";
     const line = h("div", {
       class: `row ${record.status}`, role: "row", tabIndex: 0, "data-id": record.id,
       onkeydown: (/** @type {KeyboardEvent} */ event) => keys(event, record),

@@ -9,8 +9,9 @@ const FOLD = 56;
 
 /**
  * @param {(bar: any) => void} choose is called with the bar that was clicked
+ * @param {(pixels: number) => void} finer is called when the whole drawing is wanted in this width
  */
-export function timeline(choose) {
+export function timeline(choose, finer) {
   const canvas = h("canvas", { class: "timeline", tabIndex: 0, role: "img", "aria-label": "Timeline of the steps. The table below has the same." });
   const box = h("div", { class: "lanes" }, canvas);
   const tip = h("div", { class: "tip", hidden: true });
@@ -24,6 +25,8 @@ export function timeline(choose) {
   let pieces = [];
   /** @type {any} */
   let chosen = null;
+  /** The width that the drawing was asked for. */
+  let asked = 1200;
 
   /** Cuts the time into busy and idle pieces. Long idle ones get a fixed width. */
   function fold() {
@@ -210,6 +213,9 @@ export function timeline(choose) {
     from = Math.min(Math.max(0, at - (at - from) * by), 1 - wide);
     to = from + wide;
     draw();
+    // Merged steps are told apart once there is room for them.
+    const pixels = Math.min(20_000, Math.ceil(box.clientWidth / wide));
+    if (pixels > asked * 1.5 && data?.bars.some((/** @type {any} */ bar) => bar.count)) { asked = pixels; finer(pixels); }
   }
 
   const watch = new ResizeObserver(() => draw());

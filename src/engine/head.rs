@@ -125,7 +125,7 @@ mod tests {
             Status::Running,
             Status::Suspended,
             Status::Completed(data("value")),
-            Status::Failed(ErrorData::new("kind", "message")),
+            Status::Failed(ErrorData::new("timeout", "message")),
             Status::Terminated(data("why")),
             Status::Scheduled { due: 99, suspended: false },
             Status::Scheduled { due: 99, suspended: true },

@@ -241,9 +241,31 @@ enum Bar<'a> {
     Many { first: &'a Step, count: u64, to: i64, worst: Outcome },
 }
 
+/// The shortest idle part that the page folds, in nanoseconds.
+const FOLDED: i64 = 1_000_000_000;
+
+/// Returns the length of a view without its long idle parts, which the page folds: those in which
+/// no step begins, ends or runs. So seconds of work keep their width before days of waiting.
+fn busy(steps: &[Step], view: View) -> i64 {
+    let long = (view.to.saturating_sub(view.from) / 5).max(FOLDED);
+    let segments = || steps.iter().flat_map(|step| &step.segments);
+    let mut edges: Vec<i64> = segments().flat_map(|part| [Some(part.from), part.to]).flatten().collect();
+    edges.extend([view.from, view.to]);
+    edges.retain(|edge| (view.from..=view.to).contains(edge));
+    edges.sort_unstable();
+    let runs = |low: i64, high: i64| {
+        segments()
+            .any(|part| part.is == Activity::Run && part.from <= low && part.to.is_none_or(|to| to >= high))
+    };
+    let pieces = edges.iter().zip(edges.iter().skip(1)).map(|(low, high)| (*low, *high));
+    let folded = pieces.filter(|(low, high)| high.saturating_sub(*low) > long && !runs(*low, *high));
+    let folded: i64 = folded.map(|(low, high)| high.saturating_sub(low)).sum();
+    view.to.saturating_sub(view.from).saturating_sub(folded)
+}
+
 /// Returns the bars of a part of a timeline. `place` returns the file and the line of a place.
 pub fn bars(steps: &[Step], view: View, place: &dyn Fn(Place) -> Json) -> Vec<Json> {
-    let pixel = (view.to.saturating_sub(view.from) / i64::from(view.pixels.max(1))).max(1);
+    let pixel = (busy(steps, view) / i64::from(view.pixels.max(1))).max(1);
     let mut bars: Vec<Bar> = Vec::new();
     // The last bar of each lane.
     let mut last: HashMap<usize, usize> = HashMap::new();
@@ -385,6 +407,17 @@ mod tests {
         let lanes: Vec<_> = steps.iter().map(|step| step.lane).collect();
         assert_eq!(lanes, [0, 1, 0]);
         assert_eq!(steps[2].outcome, Outcome::Open);
+    }
+
+    #[test]
+    fn a_long_wait_does_not_crush_the_rest() {
+        const TENTH: i64 = 100_000_000;
+        let entries =
+            (0..10).flat_map(|n| [activity(n, n as i64 * TENTH), answered(n, n as i64 * TENTH + 9)]);
+        let steps = of(entries.collect());
+        let day = 86_400_000_000_000;
+        let bars = bars(&steps, View { from: 0, to: day, pixels: 1_000 }, &|_| Json::Null);
+        assert_eq!(bars.len(), 10);
     }
 
     #[test]
