@@ -103,6 +103,8 @@ export function instances(main, _rest, params) {
     const to = Math.min(all.length, Math.ceil((scroll.scrollTop + scroll.clientHeight) / ROW) + 10);
     const focused = document.activeElement?.getAttribute?.("data-id");
     body.style.height = `${Math.max(all.length, 1) * ROW}px`;
+    // A group of rows has rows.
+    body.setAttribute("role", all.length > 0 ? "rowgroup" : "presentation");
     fill(body, all.length === 0 && !loading
       ? h("p", { class: "nothing" }, "No instance matches. ", h("code", {}, "durable deploy FILE"), " makes functions known, and ", h("code", {}, "Start…"), " begins one.")
       : all.slice(from, to).map(({ record, depth }, at) => row(record, depth, from + at)));

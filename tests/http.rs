@@ -501,7 +501,7 @@ fn a_callback_url_is_for_one_event() {
         let body = json!({"function": "ask", "args": [1], "id": id}).to_string();
         assert_eq!(server.post("/api/v1/instances", &body).code, 202);
         loop {
-            let shown = server.get(&format!("/api/v1/instances/{id}")).json();
+            let shown = server.get(&format!("/api/v1/instances/{}", id.replace('/', "%2F"))).json();
             if let Some(url) = shown["custom"].as_str() {
                 return url.to_string();
             }

@@ -283,7 +283,7 @@ test("a change is on the page soon after its commit", async () => {
     await page.waitForTimeout(600);
     await start("order", [at, []], `soon-${at}`);
     const began = Date.now();
-    await page.waitForFunction((id) => document.querySelector(`.rows [data-id="${id}"]`), `soon-${at}`, { polling: 5 });
+    await row(page, `soon-${at}`).waitFor();
     times.push(Date.now() - began);
   }
   console.log(`  ${times.join(", ")} ms`);
