@@ -15,8 +15,10 @@
 //! is durable without an update of the file's size. Checksums have a seed that is drawn when the
 //! file is made, so that no program can write bytes that look like a frame.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +43,7 @@ const FRAME_HEAD: usize = 12;
 /// An upper bound of the bytes of a frame's numbers; most are small.
 const NUMBERS: usize = 24;
 
+mod flips;
 pub mod probe;
 mod rescue;
 
@@ -80,14 +83,17 @@ struct Frames {
     last: Vec<u8>,
 }
 
-/// A frame read from the file.
+/// A frame of the file.
 struct Frame {
     generation: u64,
     number: u64,
-    /// The bytes of the changes, uncompressed.
-    changes: Vec<u8>,
-    /// The place of the next frame.
-    end: usize,
+    /// The checksum in its head.
+    known: u64,
+    /// The place of everything that the checksum covers.
+    rest: Range<usize>,
+    is_packed: bool,
+    /// The place of the changes.
+    changes: Range<usize>,
 }
 
 impl Wal {
@@ -138,7 +144,7 @@ impl Wal {
     /// Returns all readable writes of a log that may be damaged, and descriptions of the losses.
     pub fn salvage(path: &Path, commits: u64) -> (Wal, Writes, Vec<String>) {
         let (writes, lost) = match fs::read(path) {
-            Ok(bytes) => rescue::rescue(bytes, commits),
+            Ok(bytes) => rescue::rescue(bytes, commits).taken(),
             Err(error) if error.kind() == ErrorKind::NotFound => (Writes::new(), Vec::new()),
             Err(error) => (Writes::new(), vec![StoreError::io("read", path, error).to_string()]),
         };
@@ -318,25 +324,45 @@ fn frames(bytes: &[u8], seed: u64, generation: u64) -> Frames {
     let mut found = Frames { count: 0, end: HEAD, writes: Writes::new(), last: Vec::new() };
     while let Some(frame) = frame(bytes, found.end, seed, generation)
         && (frame.generation, frame.number) == (generation, found.count)
-        && replay(&mut found.writes, &mut found.last, &frame.changes).is_some()
+        && let Some(changes) = frame.changes(bytes)
+        && replay(&mut found.writes, &mut found.last, &changes).is_some()
     {
-        (found.count, found.end) = (found.count + 1, frame.end);
+        (found.count, found.end) = (found.count + 1, frame.rest.end);
     }
     found
 }
 
 /// Returns the frame at a place if it is whole and its generation is at least `least`.
 fn frame(bytes: &[u8], at: usize, seed: u64, least: u64) -> Option<Frame> {
+    candidate(bytes, at, least).filter(|frame| check(&bytes[frame.rest.clone()], seed) == frame.known)
+}
+
+/// Returns the frame whose head is at a place if its generation is at least `least`. The checksum
+/// is not looked at.
+fn candidate(bytes: &[u8], at: usize, least: u64) -> Option<Frame> {
     let (known, rest) = bytes.get(at..)?.split_first_chunk::<8>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let rest = rest.get(..u32::from_le_bytes(*length) as usize)?;
     let ((generation, number, is_packed), changes) =
         postcard::take_from_bytes::<(u64, u64, bool)>(rest).ok()?;
-    if generation < least || u64::from_le_bytes(*known) != check(rest, seed) {
-        return None;
+    let begin = at + FRAME_HEAD;
+    let end = begin + rest.len();
+    (generation >= least).then_some(Frame {
+        generation,
+        number,
+        known: u64::from_le_bytes(*known),
+        rest: begin..end,
+        is_packed,
+        changes: end - changes.len()..end,
+    })
+}
+
+impl Frame {
+    /// Returns the changes, uncompressed, or `None` if they can't be uncompressed.
+    fn changes<'a>(&self, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let changes = bytes.get(self.changes.clone())?;
+        if self.is_packed { decompress(changes).map(Cow::Owned) } else { Some(Cow::Borrowed(changes)) }
     }
-    let changes = if is_packed { decompress(changes)? } else { changes.to_vec() };
-    Some(Frame { generation, number, changes, end: at + FRAME_HEAD + rest.len() })
 }
 
 fn damaged(path: &Path, what: &str) -> StoreError {

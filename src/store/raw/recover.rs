@@ -8,7 +8,7 @@ use crate::kv::StoreError;
 use super::super::sled::SEGMENT_BYTES;
 use super::damaged;
 use super::layout::{Files, Page, Pointer, SEGMENT_HEAD, segments};
-use super::messages::{Kind, LAST_PLACE, head, message};
+use super::messages::{Kind, LAST_PLACE, head, may_have_message, message};
 use super::page::apart;
 
 const SEGMENT: i64 = SEGMENT_BYTES as i64;
@@ -66,7 +66,7 @@ impl Walk<'_> {
                 return Ok(None);
             }
             let Some(found) = message(bytes, place, (lsn / SEGMENT) as u64) else {
-                self.is_torn |= has_message(bytes, place, (lsn / SEGMENT) as u64);
+                self.is_torn |= may_have_message(bytes, place, (lsn / SEGMENT) as u64);
                 if self.goes_on {
                     self.current = None;
                     continue;
@@ -129,14 +129,6 @@ impl Walk<'_> {
     }
 }
 
-/// Returns whether a segment has a whole message at or after a place.
-fn has_message(segment: &[u8], from: usize, number: u64) -> bool {
-    // Most of a segment is empty.
-    let empty = segment.rchunks(4096).take_while(|chunk| chunk.iter().all(|byte| *byte == 0));
-    let end = segment.len() - empty.map(<[u8]>::len).sum::<usize>();
-    (from..end.min(LAST_PLACE + 1)).any(|at| message(segment, at, number).is_some())
-}
-
 /// Returns the pages of a database that sled would recover. Fails if sled would break down, or if
 /// the data that it reads is damaged.
 pub(super) fn recover(files: &Files) -> Result<Recovered, StoreError> {
@@ -162,10 +154,10 @@ pub(super) fn recover(files: &Files) -> Result<Recovered, StoreError> {
     }
     // sled overwrites everything behind the end with zeros.
     if let (Some(segment), Some(lsn)) = (&walk.current, walk.lsn) {
-        is_torn |= has_message(&segment.bytes, (lsn % SEGMENT) as usize, (lsn / SEGMENT) as u64);
+        is_torn |= may_have_message(&segment.bytes, (lsn % SEGMENT) as usize, (lsn / SEGMENT) as u64);
     }
     for (lsn, at) in &walk.segments {
-        is_torn |= has_message(&files.segment(*at)?, SEGMENT_HEAD, (lsn / SEGMENT) as u64);
+        is_torn |= may_have_message(&files.segment(*at)?, SEGMENT_HEAD, (lsn / SEGMENT) as u64);
     }
     if pages.contains(&Page::Unknown) {
         return Err(damaged("pages of the database are missing"));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::super::sled::SEGMENT_BYTES;
 use super::layout::{Files, Leaf, Page, Pointer, SEGMENT_HEAD, segment_head};
-use super::messages::{Kind, LAST_PLACE, Message, head, message};
+use super::messages::{Kind, LAST_PLACE, Message, head, message, search};
 use super::page::apart;
 
 const SEGMENT: i64 = SEGMENT_BYTES as i64;
@@ -55,10 +55,12 @@ impl Found {
     fn read_segment(&mut self, at: u64, bytes: &[u8]) {
         let known = segment_head(bytes).map(|head| (head.lsn / SEGMENT) as u64);
         // If the header is gone, each message still names its segment.
-        let Some(number) = known.or_else(|| commonest(bytes)) else { return };
+        let Some(number) = known.or_else(|| commonest(bytes, &search(bytes, None).whole)) else { return };
         if known.is_none() {
             self.lost.push(format!("the header at byte {at} of the database's log is not readable"));
         }
+        // The whole messages of the segment, from the first broken one on.
+        let mut whole: Option<Vec<usize>> = None;
         let mut place = SEGMENT_HEAD;
         while place <= LAST_PLACE && place < bytes.len() {
             let lsn = number as i64 * SEGMENT + place as i64;
@@ -70,7 +72,8 @@ impl Found {
                 place += message.bytes;
                 continue;
             }
-            let next = next_whole(bytes, place, number);
+            let whole = whole.get_or_insert_with(|| self.search(at, bytes, number));
+            let next = whole.get(whole.partition_point(|whole| *whole <= place)).copied();
             // The end of the written part.
             if next.is_none() && bytes[place..].iter().all(|byte| *byte == 0) {
                 return;
@@ -92,6 +95,18 @@ impl Found {
             let Some(next) = next else { return };
             place = next;
         }
+    }
+
+    /// Searches a segment for whole messages.
+    fn search(&mut self, at: u64, bytes: &[u8], number: u64) -> Vec<usize> {
+        let found = search(bytes, Some(number));
+        if let Some(skipped) = found.skipped {
+            self.lost.push(format!(
+                "the part at byte {at} of the database's log has too many places that look like messages; \
+                 those of {skipped} bytes and more were not looked for"
+            ));
+        }
+        found.whole
     }
 
     fn take(&mut self, message: &Message<'_>, lsn: i64, at: u64) {
@@ -125,22 +140,14 @@ impl Found {
     }
 }
 
-/// Returns the next place of a segment where a whole message begins.
-fn next_whole(bytes: &[u8], after: usize, number: u64) -> Option<usize> {
-    (after + 1..bytes.len().min(LAST_PLACE + 1)).find(|at| message(bytes, *at, number).is_some())
-}
-
-/// Returns the segment number that most of the messages name.
-fn commonest(bytes: &[u8]) -> Option<u64> {
+/// Returns the segment number that most of the messages at some places name.
+fn commonest(bytes: &[u8], whole: &[usize]) -> Option<u64> {
     let mut counts: HashMap<u64, usize> = HashMap::new();
-    let mut at = SEGMENT_HEAD;
-    while at < bytes.len().min(LAST_PLACE + 1) {
-        match head(bytes, at).and_then(|head| head.whole()) {
-            Some(message) => {
-                *counts.entry(message.segment).or_default() += 1;
-                at += message.bytes;
-            }
-            None => at += 1,
+    let mut after = 0;
+    for at in whole {
+        if let Some(head) = head(bytes, *at).filter(|_| *at >= after) {
+            *counts.entry(head.segment).or_default() += 1;
+            after = at + head.bytes;
         }
     }
     counts.into_iter().max_by_key(|(number, count)| (*count, *number)).map(|(number, _)| number)

@@ -82,7 +82,7 @@ pub fn read(
 
 /// Returns the readable writes of a damaged log, and descriptions of the losses.
 pub fn save(bytes: Vec<u8>, generation: u64) -> (Written, Vec<String>) {
-    let (writes, lost) = rescue(bytes, generation);
+    let (writes, lost) = rescue(bytes, generation).taken();
     (writes.into_iter().collect(), lost)
 }
 
