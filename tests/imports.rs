@@ -49,6 +49,60 @@ fn rest(text: &str) -> Vec<String> {
     text.lines().skip(1).map(str::to_string).collect()
 }
 
+/// Numbers and times from which the store would go on to the end of what it can count.
+#[test]
+fn a_store_is_not_brought_to_the_end_of_its_numbers_or_times() {
+    let (folder, exported) = example();
+    let lines: Vec<&str> = exported.lines().collect();
+    let with = |kind: &str, field: &str, value: &str| {
+        let changed = lines.iter().map(|line| {
+            let mut json: serde_json::Value = serde_json::from_str(line).expect("a line");
+            if json["type"] == kind {
+                json[field] = serde_json::from_str(value).expect("a value");
+            }
+            format!("{json}\n")
+        });
+        changed.collect::<String>()
+    };
+    let (late, huge) = ("\"2262-04-11T23:47:16Z\"", "18446744073709551615");
+    let life = format!("{}\n{{\"type\":\"life\",\"life\":{huge}}}\n", lines[0]);
+    for text in [
+        with("time", "time", late),
+        with("instance", "created", late),
+        with("instance", "life", huge),
+        with("instance", "execution", "4294967295"),
+        life,
+    ] {
+        let run = import(folder.path(), &text, "late");
+        assert_eq!(run.status.code(), Some(2), "{text}");
+        assert!(stderr(&run).contains("is not a line of an export"), "{}", stderr(&run));
+    }
+    // A store whose clock was wrong by decades goes on.
+    let run = import(folder.path(), &with("time", "time", "\"2199-12-31T23:59:59Z\""), "early");
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    ok(folder.path(), &["run", "p.df", "--id", "later", "--store", "early"]);
+}
+
+/// Instances without their program are left out with their whole histories, and nothing else is.
+#[test]
+fn many_incomplete_instances_are_left_out_with_their_histories() {
+    let folder = TempDir::new().expect("a folder");
+    let program = "orchestration o(n) { n }\nfor h in range(0, 2000).map(fn n => start o(n)) { wait(h) }\n";
+    fs::write(folder.path().join("p.df"), program).expect("a program");
+    ok(folder.path(), &["run", "p.df", "--id", "x"]);
+    let exported = ok(folder.path(), &["store", "export"]);
+    // An export of a damaged store does not say how many lines it has.
+    let kept = exported.lines().skip(1).filter(|line| !line.starts_with("{\"type\":\"program\""));
+    let head = "{\"type\":\"store\",\"format\":5,\"commits\":0}\n";
+    let partial = kept.fold(head.to_string(), |text, line| text + line + "\n");
+    fs::write(folder.path().join("in.jsonl"), partial).expect("a file");
+    let run = durable(folder.path(), &["store", "import", "in.jsonl", "--damaged", "--store", "copy"]);
+    assert!(stderr(&run).contains("the program"), "{}", stderr(&run));
+    let left = ok(folder.path(), &["store", "export", "--store", "copy"]);
+    let has = |kind: &str| left.contains(&format!("{{\"type\":\"{kind}\""));
+    assert!(!has("instance") && !has("history") && has("text"), "{left}");
+}
+
 #[test]
 fn an_export_that_is_there_twice_is_taken_once() {
     let (folder, exported) = example();

@@ -69,7 +69,12 @@ impl Incoming {
                 // The history of an instance is removed with it.
                 if let Some(id) = key.strip_prefix(keys::INSTANCES) {
                     let history = keys::history(&String::from_utf8_lossy(id));
-                    self.lines.retain(|key, _| !key.starts_with(&history));
+                    let chunks = self.lines.range(history.clone()..).map(|(key, _)| key);
+                    let chunks: Vec<Vec<u8>> =
+                        chunks.take_while(|key| key.starts_with(&history)).cloned().collect();
+                    for chunk in chunks {
+                        self.lines.remove(&chunk);
+                    }
                     for prefix in [keys::CHECKPOINTS, keys::ACTIVE] {
                         self.lines.remove(&[prefix, id].concat());
                     }

@@ -15,6 +15,12 @@ use crate::syntax::{Place, Span};
 
 use super::chain::Chain;
 
+/// The greatest number that a line may give to a life or a message. A store counts on from it.
+const MOST: u64 = u64::MAX / 2;
+/// The latest time that a line may say has passed: 2200. A store goes on from it, and its times end
+/// with 2262.
+const LATEST: i64 = 7_258_118_400_000_000_000;
+
 /// Returns the key and the value of a line. `Some(None)` is a line without a key, such as the line
 /// about the store, and `None` is no line of an export.
 pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> {
@@ -34,7 +40,7 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             let modules = json["modules"].as_array()?.iter().map(module).collect::<Option<Vec<_>>>()?;
             Some((keys::program(&unhex(json["hash"].as_str()?)?), StoredProgram { modules }.encode()))
         }
-        "life" => Some((keys::LIFE.to_vec(), json["life"].as_u64()?.to_be_bytes().to_vec())),
+        "life" => Some((keys::LIFE.to_vec(), read_number(&json["life"])?.to_be_bytes().to_vec())),
         "instance" => {
             let record = read_instance(json)?;
             Some((keys::instance(&record.id), record.encode()))
@@ -70,7 +76,7 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
                 file: json["file"].as_str()?.to_string(),
                 permissions: read_permissions(json)?,
                 arity: (u32::try_from(least).ok()?, u32::try_from(most).ok()?),
-                deployed: read_time(&json["deployed"])?,
+                deployed: read_past(&json["deployed"])?,
             };
             Some((keys::function(json["name"].as_str()?), function.encode()))
         }
@@ -83,18 +89,19 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
         "lines" => {
             let stored = hex::decode(json["stored"].as_str()?).ok()?;
             StoredLines::decode(&stored)?;
-            Some((keys::lines(json["number"].as_u64()?), stored))
+            Some((keys::lines(read_number(&json["number"])?), stored))
         }
         "call" => Some((keys::call(json["id"].as_str()?), read_call(json)?.encode())),
         "time" => {
-            let time = read_time(&json["time"])?;
+            let time = read_past(&json["time"])?;
             Some((keys::TIME.to_vec(), time.to_be_bytes().to_vec()))
         }
         "message" => {
             let (key, stored) =
                 (hex::decode(json["key"].as_str()?).ok()?, hex::decode(json["stored"].as_str()?).ok()?);
             let (to, number) = keys::parse_mail(&key)?;
-            StoredMail::decode(&stored)?;
+            let mail = StoredMail::decode(&stored)?;
+            (number <= MOST && mail.time <= LATEST).then_some(())?;
             Some((keys::mail(&to, number), stored))
         }
         _ => return None,
@@ -130,6 +137,16 @@ fn read_time(json: &Json) -> Option<i64> {
     i64::try_from(instant.as_nanosecond()).ok()
 }
 
+/// Reads the time of something that has happened.
+fn read_past(json: &Json) -> Option<i64> {
+    read_time(json).filter(|time| *time <= LATEST)
+}
+
+/// Reads a number from which a store counts on.
+fn read_number(json: &Json) -> Option<u64> {
+    json.as_u64().filter(|number| *number <= MOST)
+}
+
 fn read_call(json: &Json) -> Option<ClientCall> {
     keys::bad_id(json["id"].as_str()?).is_none().then_some(())?;
     let answer = match (json.get("value"), json.get("error")) {
@@ -141,7 +158,7 @@ fn read_call(json: &Json) -> Option<ClientCall> {
         entity: read_entity(&json["reference"])?,
         operation: json["operation"].as_str()?.to_string(),
         args: read_data(&json["args"])?,
-        asked: read_time(&json["asked"])?,
+        asked: read_past(&json["asked"])?,
         answer,
     })
 }
@@ -162,6 +179,7 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
     keys::bad_id(&id).is_none().then_some(())?;
     // Exports of earlier versions have no lives.
     let life = |name: &str| json[name].as_u64().unwrap_or(0);
+    (life("life") <= MOST && json["execution"].as_u64()? < u64::from(u32::MAX)).then_some(())?;
     let parent = json["parent"].as_str().map(|id| LifeId { id: id.into(), life: life("parent_life") });
     Some(InstanceRecord {
         id,
@@ -174,7 +192,7 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
             Json::Null => None,
             args => Some(read_data(args)?),
         },
-        created: read_time(&json["created"])?,
+        created: read_past(&json["created"])?,
         parent,
         owner: match json.get("owner") {
             None => None,
@@ -194,7 +212,7 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
         },
         first: json["first"].as_u64()?,
         status,
-        ended: if json["ended"].is_null() { None } else { Some(read_time(&json["ended"])?) },
+        ended: if json["ended"].is_null() { None } else { Some(read_past(&json["ended"])?) },
         chunks: json["chunks"].as_u64()?,
         permissions: read_permissions(json)?,
     })
@@ -209,7 +227,7 @@ fn read_permissions(json: &Json) -> Option<Permissions> {
 }
 
 fn read_entry(json: &Json) -> Option<Entry> {
-    let time = read_time(&json["time"])?;
+    let time = read_past(&json["time"])?;
     let seq = || json["seq"].as_u64();
     Some(match json["kind"].as_str()? {
         "requested" => {
