@@ -168,6 +168,41 @@ fn folder() -> TempDir {
     TempDir::new().expect("a folder")
 }
 
+/// Clients can't choose a variable of the server's environment and have a program send its value
+/// out: no JSON that they send names a secret.
+#[test]
+fn clients_can_not_name_secrets() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let secret = r#"{"$entity": "***", "key": ["", "HOME", ""]}"#;
+    let hidden = json!({"$data": data_of_a_secret()}).to_string();
+    server.post("/api/v1/instances", r#"{"function": "order", "args": [5], "id": "o1"}"#);
+    for given in
+        [secret.to_string(), format!("[{{\"a\": {secret}}}]"), secret.replace('$', "\\u0024"), hidden]
+    {
+        for (path, body) in [
+            ("/api/v1/instances", format!(r#"{{"function": "double", "args": [{given}], "id": "s1"}}"#)),
+            ("/api/v1/instances", format!(r#"{{"function": "double", "input": {given}, "id": "s1"}}"#)),
+            ("/api/v1/instances/o1/events/approved", given.clone()),
+            ("/api/v1/instances/o1/cancel", format!(r#"{{"reason": {given}}}"#)),
+            ("/api/v1/entities/Account/a/signal/deposit", format!(r#"{{"args": [{given}]}}"#)),
+            ("/api/v1/entities/Account/a/call/deposit", format!(r#"{{"args": [{given}], "id": "c1"}}"#)),
+        ] {
+            let answer = server.post(path, &body);
+            assert_eq!(answer.code, 400, "{path} {body}: {}", answer.text);
+        }
+    }
+    assert_eq!(server.get("/api/v1/instances/s1").code, 404);
+}
+
+/// Returns data that names a secret, in base64.
+fn data_of_a_secret() -> String {
+    use base64::Engine as _;
+    let list = r#"[{"$entity": "***", "key": ["", "HOME", ""]}]"#;
+    let data = durable::machine::json::stored_data(list).expect("data");
+    base64::engine::general_purpose::STANDARD.encode(&data.0)
+}
+
 /// Each request with the code that it gets, and for problems their kind.
 #[test]
 fn every_route_has_its_codes() {

@@ -243,3 +243,33 @@ fn a_signature_by_a_secret_is_that_of_its_value() {
     let replayed = durable(&folder, &["replay", "x"]);
     assert!(replayed.status.success(), "{}", text(&replayed));
 }
+
+/// Neither a command line nor an input names a secret, and an export does.
+#[test]
+fn arguments_can_not_name_secrets() {
+    let program = "orchestration o(x) { exec.run(\"/bin/echo\", [\"{x}\"]) }\n\
+        let token = secret(\"TOKEN\")\nprint(token)\nprint(args)\n";
+    let folder = folder(program);
+    let named = r#"{"$entity": "***", "key": ["", "TOKEN", ""]}"#;
+    let within = format!("[[{named}]]");
+    let commands: [&[&str]; 3] = [
+        &["start", "a.df", "o", named, "--id", "x"],
+        &["start", "a.df", "o", &within, "--id", "y"],
+        &["run", "a.df", "--input", named],
+    ];
+    for args in commands {
+        let run = durable(&folder, args);
+        assert_eq!(run.status.code(), Some(2), "{args:?}: {}", text(&run));
+        assert!(text(&run).contains("can't name a secret"), "{args:?}: {}", text(&run));
+    }
+    // The history of a program that made a secret itself comes back.
+    let run = durable(&folder, &["run", "a.df", "--id", "k"]);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run));
+    fs::write(folder.path().join("all.jsonl"), durable(&folder, &["store", "export"]).stdout)
+        .expect("a file");
+    let run = durable(&folder, &["store", "import", "all.jsonl", "--store", "copy"]);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run));
+    let histories =
+        [".durable", "copy"].map(|store| text(&durable(&folder, &["history", "k", "--store", store])));
+    assert_eq!(histories[0], histories[1]);
+}

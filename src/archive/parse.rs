@@ -122,7 +122,7 @@ fn read_entity(json: &Json) -> Option<EntityId> {
 }
 
 fn read_data(json: &Json) -> Option<Data> {
-    values::to_data(&json.to_string()).ok()
+    values::stored_data(&json.to_string()).ok()
 }
 
 fn read_error(json: &Json) -> Option<ErrorData> {

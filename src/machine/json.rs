@@ -272,8 +272,15 @@ pub fn from_data(data: &Data) -> String {
     }
 }
 
-/// Reads data from lossless JSON.
+/// Reads data from lossless JSON that somebody outside wrote. A secret in it is refused.
 pub fn to_data(text: &str) -> Result<Data, Fail> {
+    let data = stored_data(text)?;
+    without_secrets(data.decode())?;
+    Ok(data)
+}
+
+/// Reads data from the lossless JSON of an export, which may name secrets.
+pub fn stored_data(text: &str) -> Result<Data, Fail> {
     let value = parse(text)?;
     match whole(&value)? {
         Some(data) => Ok(data),
@@ -281,15 +288,15 @@ pub fn to_data(text: &str) -> Result<Data, Fail> {
     }
 }
 
-/// Reads a value from lossless JSON: `{"$duration": "5s"}` is a duration. JSON without tags may
-/// have any depth.
+/// Reads a value from lossless JSON that somebody outside wrote: `{"$duration": "5s"}` is a
+/// duration. JSON without tags may have any depth. A secret in it is refused.
 pub fn to_value(text: &str) -> Result<Value, Fail> {
     let value = parse(text)?;
     match text.contains("\"$") {
         false => Ok(value),
         true => match whole(&value)? {
-            Some(data) => Ok(data.decode()),
-            None => untag(&value, 0),
+            Some(data) => without_secrets(data.decode()),
+            None => without_secrets(untag(&value, 0)?),
         },
     }
 }
@@ -306,10 +313,14 @@ fn whole(value: &Value) -> Result<Option<Data>, Fail> {
     }
 }
 
-/// Reads tagged JSON from anywhere. A secret in it is refused: whoever wrote the text would choose
-/// whose value leaves the process.
+/// Reads tagged JSON from anywhere. A secret in it is refused.
 pub fn parse_tagged(text: &str, big: Big) -> Result<Value, Fail> {
-    let value = untag(&json_text::read(text, big)?, 0)?;
+    without_secrets(untag(&json_text::read(text, big)?, 0)?)
+}
+
+/// Returns a value that a text from outside has, unless it names a secret: whoever wrote the text
+/// would choose whose value leaves the process.
+fn without_secrets(value: Value) -> Result<Value, Fail> {
     match names_a_secret(&value) {
         true => Err(type_error("tagged JSON can't name a secret")),
         false => Ok(value),
