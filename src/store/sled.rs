@@ -34,7 +34,7 @@ use super::resources;
 
 /// The bytes that must be free on the disk beside a batch: two segments of sled's log, and its
 /// snapshot.
-const ROOM_BYTES: u64 = 6 << 20;
+const ROOM_BYTES: u64 = 4 << 20;
 /// The time to wait for sled's own lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The size of a segment of sled's log in bytes.
@@ -42,7 +42,7 @@ pub(super) const SEGMENT_BYTES: u64 = 512 << 10;
 /// The size of a batch in bytes when a database is copied.
 const BATCH_BYTES: usize = 1 << 20;
 /// The size of the page cache in bytes.
-const CACHE_BYTES: u64 = 6 << 20;
+const CACHE_BYTES: u64 = 10 << 20;
 
 pub struct SledTree {
     reader: Reader,
