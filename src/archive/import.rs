@@ -1,6 +1,6 @@
 //! Import: lines of JSON into a store, all or nothing.
 
-use std::io::BufRead;
+use std::io::{self, BufRead, ErrorKind};
 
 use serde_json::Value as Json;
 
@@ -13,14 +13,17 @@ use super::incoming::Incoming;
 use super::parse::read_line;
 use super::verify::verify;
 
+/// The number of bytes that a line may have. No value of a store makes a longer one.
+const MOST_BYTES: usize = 4 << 30;
+
 /// Reads the lines of an export, or of several exports one after another.
-pub fn read(lines: impl BufRead) -> Result<Incoming, ArchiveError> {
+pub fn read(mut lines: impl BufRead) -> Result<Incoming, ArchiveError> {
     let mut incoming = Incoming::default();
     let mut chain = Chain::default();
     // The number of lines that must follow, if each line about a store has one.
     let (mut announced, mut found) = (Some(0), 0);
-    for (number, line) in lines.lines().enumerate() {
-        let line = line.map_err(ArchiveError::Input)?;
+    for number in 0.. {
+        let Some(line) = next_line(&mut lines, MOST_BYTES).map_err(ArchiveError::Input)? else { break };
         if line.trim().is_empty() {
             continue;
         }
@@ -59,5 +62,60 @@ pub fn import(incoming: &Incoming, store: &mut DiskStore) -> Result<(), ArchiveE
     match verify(store)?.unreadable.into_iter().next() {
         Some(error) => Err(error.into()),
         None => Ok(()),
+    }
+}
+
+/// Reads a line, or returns `None` at the end. A line that is longer than `most` or than the memory
+/// is an error.
+fn next_line(lines: &mut impl BufRead, most: usize) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    let mut is_over = false;
+    while !is_over {
+        let found = match lines.fill_buf() {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let end = memchr::memchr(b'\n', found);
+        let part = end.map_or(found, |end| &found[..end]);
+        is_over = end.is_some() || found.is_empty();
+        if is_over && end.is_none() && line.is_empty() {
+            return Ok(None);
+        }
+        if line.len() + part.len() > most {
+            return Err(io::Error::new(ErrorKind::InvalidData, format!("a line has more than {most} bytes")));
+        }
+        line.try_reserve(part.len())?;
+        line.extend_from_slice(part);
+        let taken = part.len() + usize::from(end.is_some());
+        lines.consume(taken);
+    }
+    let text = String::from_utf8(line);
+    text.map(Some).map_err(|_| io::Error::new(ErrorKind::InvalidData, "a line is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Read as _};
+
+    use super::*;
+
+    #[test]
+    fn lines_are_read_up_to_a_length() {
+        let text: &[u8] = b"one\r\n\ntwo\nlast";
+        // In pieces of any size.
+        for size in 1..8 {
+            let mut lines = BufReader::with_capacity(size, text);
+            let mut found = Vec::new();
+            while let Some(line) = next_line(&mut lines, 4).expect("a line") {
+                found.push(line);
+            }
+            assert_eq!(found, ["one\r", "", "two", "last"], "{size}");
+            let long = next_line(&mut BufReader::with_capacity(size, text), 3).expect_err("it is long");
+            assert_eq!(long.to_string(), "a line has more than 3 bytes");
+        }
+        let mut endless = BufReader::new(io::repeat(0).take(1 << 40));
+        assert!(next_line(&mut endless, 1 << 20).is_err());
+        assert!(next_line(&mut &b"\xff\n"[..], 9).is_err());
     }
 }
