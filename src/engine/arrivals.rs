@@ -3,13 +3,14 @@
 //! The engine answers its own requests in the turn that made them. Everything else came at a time
 //! ([`Came`]), and is taken in in the order of these times.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::builtins::Effect;
 use crate::machine::{Cancellation, Data, ErrorData, Request, RequestKind, format};
 
 use super::fault::{self, Fault};
+use super::inbox::Inbox;
 use super::mailbox::Mailbox;
 use super::message::{Came, Mail, Message};
 use super::open::Requests;
@@ -39,7 +40,7 @@ pub(super) struct Arrivals {
     /// asked.
     at_once: VecDeque<u64>,
     /// The answers of this process, in the order in which they are taken in.
-    inbox: BTreeMap<Came, Delivery>,
+    inbox: Inbox<Delivery>,
     /// The number of answers that this process has delivered so far.
     delivered: u64,
     pub mail: Mailbox,
@@ -123,8 +124,7 @@ impl Arrivals {
     pub fn deliver(&mut self, seq: u64, result: Result<Data, ErrorData>, sends: Vec<Request>, time: i64) {
         let came = Came { time, is_mail: false, number: self.delivered };
         self.delivered += 1;
-        let before = self.inbox.insert(came, Delivery { seq, result, sends });
-        debug_assert!(before.is_none(), "two answers have come at one place");
+        self.inbox.insert(came, Delivery { seq, result, sends });
     }
 
     /// Notes that a request is done in the turn that made it.
@@ -133,8 +133,8 @@ impl Arrivals {
     }
 
     /// Takes the answers of the process that the instance has not taken in.
-    pub fn take_inbox(&mut self) -> BTreeMap<Came, Delivery> {
-        std::mem::take(&mut self.inbox)
+    pub fn take_inbox(&mut self) -> Vec<(Came, Delivery)> {
+        self.inbox.take()
     }
 
     /// Whether an answer of the process waits.
@@ -181,14 +181,14 @@ impl Arrivals {
 
     /// Returns the first of all arrivals, except messages that end or suspend the instance.
     fn first(&self) -> Option<First> {
-        let delivered = self.inbox.first_key_value().map(|(came, _)| First::Delivered(*came));
+        let delivered = self.inbox.first().map(First::Delivered);
         let answer = self.mail.answers.front().map(|mail| First::Answer(mail.came()));
         let event = self.receives.first_event(&self.mail).map(|(came, seq)| First::Event(came, seq));
         if event.is_some() && fault::is_in(Fault::EventsBeforeTimers) {
             return event;
         }
         let cancel = self.mail.cancels.front().map(|mail| First::Cancel(mail.came()));
-        [delivered, answer, cancel, event].into_iter().flatten().min_by_key(First::came)
+        earlier(earlier(delivered, answer), earlier(cancel, event))
     }
 
     /// Takes the next arrival: the answer of a line, else that of a request done at once, else the
@@ -211,7 +211,7 @@ impl Arrivals {
         }
         loop {
             match self.first()? {
-                First::Delivered(came) => return self.inbox.remove(&came).map(Arrival::Answer),
+                First::Delivered(_) => return self.inbox.pop_first().map(Arrival::Answer),
                 First::Answer(_) => {
                     let mail = self.mail.answers.pop_front()?;
                     self.taken.push(mail.clone());
@@ -239,6 +239,14 @@ impl Arrivals {
                 }
             }
         }
+    }
+}
+
+/// Returns the earlier of two arrivals.
+fn earlier(one: Option<First>, other: Option<First>) -> Option<First> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other.came() < one.came() { other } else { one }),
+        (one, other) => one.or(other),
     }
 }
 

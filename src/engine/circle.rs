@@ -33,6 +33,10 @@ type Waits = BTreeMap<Arc<str>, Vec<Wait>>;
 impl Instance {
     /// Whether the instance waits for nothing but the answers to its requests.
     pub fn may_only_wait(&self) -> bool {
+        // An active request is done by this process, and not by another instance.
+        if self.evaluation.open.are_active() {
+            return false;
+        }
         let rests = self.waits() && self.evaluation.rests() && !self.is_held_up();
         rests && !self.arrivals.has_answer() && !self.evaluation.open.is_empty()
     }
@@ -45,7 +49,9 @@ impl Instance {
         let wait = |seq: &u64, open: &super::Open| {
             let target = match &open.request.what {
                 RequestKind::Effect(Effect::Wait) => first_text(&open.request.args),
-                RequestKind::Orchestration { options, start: false, .. } if open.policy.timeout.is_none() => {
+                RequestKind::Orchestration { options, start: false, .. }
+                    if open.policy().timeout.is_none() =>
+                {
                     let Child { id, .. } = options::recorded_child(options);
                     id.unwrap_or_else(|| self.child_id(*seq))
                 }

@@ -94,7 +94,7 @@ impl Engine {
                 // A suspended instance takes in no answers. They are stored, so that they outlive
                 // the process.
                 let inbox = match fault::is_in(Fault::SuspensionForgets) {
-                    true => Default::default(),
+                    true => Vec::new(),
                     false => instance.arrivals.take_inbox(),
                 };
                 for (came, answer) in inbox {

@@ -195,7 +195,7 @@ impl Engine {
         let message = format!("the process that ran `{name}` ended before it was done");
         let error = ErrorData::with("interrupted", message, [("activity", Value::str(name.as_str()))]);
         let begins = open.begins;
-        let verdict = match (open.outlives(&error, now), open.policy.asks) {
+        let verdict = match (open.outlives(&error, now), open.policy().asks) {
             (true, true) => instance.evaluation.judge(seq, &error),
             (outlives, _) => Ok(outlives),
         };

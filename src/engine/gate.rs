@@ -101,9 +101,14 @@ impl Gate {
         self.durable = proof.last;
     }
 
+    /// Whether the gate is open for an output.
+    pub fn is_open<T>(&self, output: &Gated<T>) -> bool {
+        output.after <= self.durable
+    }
+
     /// Returns the output, or gives it back if it must wait.
     pub fn open<T>(&self, output: Gated<T>) -> Result<T, Gated<T>> {
-        if output.after <= self.durable { Ok(output.item) } else { Err(output) }
+        if self.is_open(&output) { Ok(output.item) } else { Err(output) }
     }
 }
 

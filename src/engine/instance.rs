@@ -43,6 +43,9 @@ pub(super) struct Instance {
     pub journal: Journal,
     pub saving: Saving,
     pub residency: Residency,
+    /// Whether the last turn left the instance among the engine's active ones; `None` before a turn
+    /// has ended.
+    pub listed: Option<bool>,
 }
 
 /// The part of a message that describes its sender.
@@ -98,6 +101,7 @@ impl Instance {
             journal,
             saving,
             residency: Residency::Loaded,
+            listed: None,
         })
     }
 

@@ -34,6 +34,7 @@ mod functions;
 mod gate;
 mod head;
 mod history;
+mod inbox;
 mod instance;
 mod journal;
 pub mod keys;

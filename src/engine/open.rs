@@ -35,6 +35,9 @@ pub(super) enum Children {
     Terminated,
 }
 
+/// The attempts and the time limits of a request without a policy.
+static STANDARD: Policy = Policy::standard();
+
 /// A request without an answer.
 #[derive(Clone, Debug)]
 pub struct Open {
@@ -46,8 +49,9 @@ pub struct Open {
     /// The number of the current attempt, from 1, and the time at which it begins or began.
     pub attempt: u32,
     pub begins: i64,
-    /// The retry policy of an activity.
-    pub policy: Policy,
+    /// The attempts and the time limits, unless they are [`STANDARD`]. Boxed, because most requests
+    /// have none of their own.
+    policy: Option<Box<Policy>>,
     /// Whether an attempt after the first was handed to a host. That host's process may have ended
     /// since.
     pub begun: bool,
@@ -83,6 +87,11 @@ impl Open {
         }
     }
 
+    /// Returns the attempts and the time limits of the request.
+    pub fn policy(&self) -> &Policy {
+        self.policy.as_deref().unwrap_or(&STANDARD)
+    }
+
     /// Returns the request as text for people: `charge("1234", 10)`.
     pub fn describe(&self) -> String {
         if let (GRACE, Some(Value::Duration(grace))) = (self.request.seq, self.request.args.items().first()) {
@@ -109,22 +118,22 @@ impl Open {
     pub(super) fn again(&self, error: &ErrorData, seed: u64, now: i64) -> Option<i64> {
         let is_activity = matches!(self.request.what, RequestKind::Activity { .. });
         if !is_activity
-            || self.attempt >= self.policy.times
-            || !self.policy.tries_again(&error.value.decode())
+            || self.attempt >= self.policy().times
+            || !self.policy().tries_again(&error.value.decode())
         {
             return None;
         }
-        let again = now.saturating_add(self.policy.pause(self.attempt, seed));
+        let again = now.saturating_add(self.policy().pause(self.attempt, seed));
         self.ends().is_none_or(|ends| again < ends).then_some(again)
     }
 
     /// Whether an attempt is repeated after the end of its process. Without a policy it is, so that
     /// a restart goes unnoticed.
     pub(super) fn outlives(&self, error: &ErrorData, now: i64) -> bool {
-        match self.policy.limited {
+        match self.policy().limited {
             true => {
-                self.attempt < self.policy.times
-                    && self.policy.tries_again(&error.value.decode())
+                self.attempt < self.policy().times
+                    && self.policy().tries_again(&error.value.decode())
                     && self.ends().is_none_or(|ends| now < ends)
             }
             false => self.attempt < DEATHS,
@@ -133,14 +142,14 @@ impl Open {
 
     /// Returns the time by which all attempts together must be done.
     fn ends(&self) -> Option<i64> {
-        self.policy.within.map(|within| self.time.saturating_add(within))
+        self.policy().within.map(|within| self.time.saturating_add(within))
     }
 
     /// Returns the time by which the current attempt must be done, and the limit that sets it: that
     /// of one attempt or of all.
     pub(super) fn deadline(&self) -> Option<(i64, i64)> {
-        let own = self.policy.timeout.map(|timeout| (self.begins.saturating_add(timeout), timeout));
-        let all = self.ends().zip(self.policy.within);
+        let own = self.policy().timeout.map(|timeout| (self.begins.saturating_add(timeout), timeout));
+        let all = self.ends().zip(self.policy().within);
         own.into_iter().chain(all).min_by_key(|(due, _)| *due)
     }
 
@@ -149,7 +158,7 @@ impl Open {
         match &self.request.what {
             RequestKind::Effect(effect) if effect.is_sleep() => Some(due_time(&self.request.args, self.time)),
             RequestKind::Activity { .. } => self.deadline().map(|(due, _)| due),
-            _ => Some(self.time.saturating_add(self.policy.timeout?)),
+            _ => Some(self.time.saturating_add(self.policy().timeout?)),
         }
     }
 
@@ -228,7 +237,7 @@ impl Open {
     fn is_active(&self) -> bool {
         match &self.request.what {
             RequestKind::Activity { .. } => true,
-            _ if self.policy.timeout.is_some() => true,
+            _ if self.policy().timeout.is_some() => true,
             RequestKind::Effect(Effect::Receive | Effect::Wait | Effect::Lock) => false,
             RequestKind::Effect(effect) => !effect.is_message(),
             RequestKind::Orchestration { .. } => false,
@@ -306,18 +315,19 @@ pub(super) fn describe(what: &RecordedRequest, args: &super::Args) -> String {
     format!("{}({})", what.shown(), args.describe())
 }
 
-/// Returns the attempts and the time limits of a request.
-pub(super) fn policy_of(request: &Request) -> Policy {
+/// Returns the attempts and the time limits of a request, or `None` for [`STANDARD`].
+fn policy_of(request: &Request) -> Option<Box<Policy>> {
+    let within = |timeout: Option<i64>| {
+        timeout.map(|timeout| Box::new(Policy { timeout: Some(timeout), ..Policy::default() }))
+    };
     match &request.what {
-        RequestKind::Activity { options, .. } => options::recorded_policy(options),
+        RequestKind::Activity { options, .. } if options.is_null() => None,
+        RequestKind::Activity { options, .. } => Some(Box::new(options::recorded_policy(options))),
         RequestKind::Orchestration { options, start: false, .. } => {
-            let timeout = options::child(&options.decode()).ok().and_then(|child| child.timeout);
-            Policy { timeout, ..Policy::default() }
+            within(options::child(&options.decode()).ok().and_then(|child| child.timeout))
         }
-        RequestKind::Effect(Effect::Lock) => {
-            Policy { timeout: lock_timeout(&request.args), ..Policy::default() }
-        }
-        _ => Policy::default(),
+        RequestKind::Effect(Effect::Lock) => within(lock_timeout(&request.args)),
+        _ => None,
     }
 }
 

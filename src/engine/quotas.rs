@@ -88,10 +88,10 @@ impl Uses {
         })
     }
 
-    /// Adds to the bytes written of an instance's history, and returns whether its root is over its
-    /// limit.
-    pub fn writes(&mut self, id: &str, bytes: u64, quotas: &Quotas) -> bool {
-        let Some(known) = self.roots.get(id).and_then(|root| self.of.get_mut(root)) else { return false };
+    /// Adds to the bytes written of the histories of a root's tree, and returns whether the root is
+    /// over its limit.
+    pub fn writes(&mut self, root: &str, bytes: u64, quotas: &Quotas) -> bool {
+        let Some(known) = self.of.get_mut(root) else { return false };
         known.bytes += bytes;
         known.bytes > quotas.bytes
     }

@@ -205,18 +205,18 @@ impl InstanceRecord {
         let mut key = String::with_capacity(self.id.len() + 64);
         key.push_str(&self.id);
         key.push('-');
-        push_digits(&mut key, self.created.cast_unsigned(), 16);
+        push_hex(&mut key, self.created.cast_unsigned());
         if self.life > 0 {
             key.push('.');
-            push_digits(&mut key, self.life, 16);
+            push_hex(&mut key, self.life);
         }
         // Instances from before lives were counted keep their keys.
         if (self.life, self.execution) != (0, 0) {
             key.push('.');
-            push_digits(&mut key, self.execution.into(), 10);
+            push_decimal(&mut key, self.execution.into());
         }
         key.push('-');
-        push_digits(&mut key, seq, 10);
+        push_decimal(&mut key, seq);
         key
     }
 
@@ -276,19 +276,24 @@ impl InstanceRecord {
     }
 }
 
-/// Appends a number in a base of up to 16.
-fn push_digits(out: &mut String, mut n: u64, base: u64) {
-    let mut digits = [0; 64];
+/// Appends a number in hexadecimal digits.
+fn push_hex(out: &mut String, mut n: u64) {
+    let mut digits = [0; 16];
     let mut at = digits.len();
     loop {
         at -= 1;
-        digits[at] = b"0123456789abcdef"[(n % base) as usize];
-        n /= base;
+        digits[at] = b"0123456789abcdef"[(n & 15) as usize];
+        n >>= 4;
         if n == 0 {
             break;
         }
     }
-    out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+}
+
+/// Appends a number in decimal digits.
+fn push_decimal(out: &mut String, n: u64) {
+    out.push_str(itoa::Buffer::new().format(n));
 }
 
 #[cfg(test)]

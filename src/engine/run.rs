@@ -164,10 +164,13 @@ impl Engine {
             self.scheduler.wake(id, instance, &self.uses);
             return;
         }
-        match instance.is_active() {
-            true => self.active.insert(id.clone()),
-            false => self.active.remove(id),
-        };
+        let is_active = instance.is_active();
+        if instance.listed.replace(is_active) != Some(is_active) {
+            match is_active {
+                true => self.active.insert(id.clone()),
+                false => self.active.remove(id),
+            };
+        }
         self.residents.parked.push(id, &mut instance.residency);
         if self.goes_on && instance.may_only_wait() {
             self.break_circle(id);
@@ -230,7 +233,7 @@ impl Engine {
         open.dispatched = false;
         let seed = |open: &Open| seed(&id, step.execution, open.request.seq);
         let again = result.as_ref().err().and_then(|error| open.again(error, seed(open), now));
-        let asks = open.policy.asks;
+        let asks = open.policy().asks;
         let result = match (result, again) {
             (Err(error), Some(again)) => {
                 let verdict = if asks { instance.evaluation.judge(step.seq, &error) } else { Ok(true) };
@@ -334,7 +337,7 @@ impl Engine {
     /// Handles a request without an answer in time. Its time was over at `due`.
     fn timed_out(&mut self, id: &Arc<str>, seq: u64, open: &Open, due: i64) {
         let Some(instance) = self.residents.get(id) else { return };
-        let after = format::duration(open.policy.timeout.unwrap_or(0));
+        let after = format::duration(open.policy().timeout.unwrap_or(0));
         match &open.request.what {
             RequestKind::Activity { name, .. } => {
                 let step = StepId::of(id, &instance.record, open);

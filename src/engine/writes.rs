@@ -73,7 +73,8 @@ impl Engine {
             let Some(instance) = self.residents.get_mut(&id) else { continue };
             let bytes = instance.take_writes(&id, grows, &self.checkpoints, batch);
             let has_ended = instance.has_ended();
-            if self.uses.writes(&id, bytes as u64, &self.quotas) && !has_ended {
+            // Many instances are named more than once, and have nothing left to write.
+            if bytes > 0 && self.uses.writes(&instance.root, bytes as u64, &self.quotas) && !has_ended {
                 over.push(id.clone());
             }
             if has_ended {

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::dir::Dir;
@@ -32,7 +33,7 @@ pub(super) const UNFINISHED: u32 = 0o600;
 pub(crate) struct Reach {
     pub permissions: Permissions,
     /// The folder of the store that the program is in.
-    pub store: Option<PathBuf>,
+    pub store: Option<Arc<Path>>,
 }
 
 /// The reason why an effect is not executed.

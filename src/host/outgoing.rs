@@ -117,14 +117,10 @@ impl Outgoing {
 
     /// Removes and returns the next output, if its writes are durable.
     pub(super) fn next_open(&mut self) -> Option<AwaitingCommit> {
-        let first = self.queue.pop_front()?;
-        match self.gate.open(first) {
-            Ok(output) => Some(output),
-            Err(first) => {
-                self.queue.push_front(first);
-                None
-            }
+        if !self.gate.is_open(self.queue.front()?) {
+            return None;
         }
+        self.queue.pop_front().and_then(|first| self.gate.open(first).ok())
     }
 
     /// Drops the effects whose owners no longer wait for them.

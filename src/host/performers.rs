@@ -4,7 +4,7 @@
 //! answered at once, and send the loop a message about everything that takes time. Whatever they
 //! are given may leave the process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -47,7 +47,7 @@ pub(super) struct Performers {
     /// The `extern activity` that was called and that this process does not provide.
     pub(super) not_provided: Option<String>,
     /// The folder of the store, as a path without links.
-    pub(super) folder: Option<PathBuf>,
+    pub(super) folder: Option<Arc<Path>>,
     pub(super) clock: Clock,
     pub(super) externs: Arc<Externs>,
     /// Whether the process stays when there is nothing to do.
@@ -75,7 +75,7 @@ impl Performers {
             watches: Watches::default(),
             measures,
             not_provided: None,
-            folder,
+            folder: folder.map(Arc::from),
             clock: settings.clock.clone(),
             externs: settings.externs.clone(),
             stays: settings.stays,

@@ -91,6 +91,10 @@ impl Data {
         Data(vec![NULL])
     }
 
+    pub fn is_null(&self) -> bool {
+        self.0 == [NULL]
+    }
+
     /// Returns whether the data is a float or has parts. Such data can be equal although the bytes
     /// differ.
     pub fn is_container_or_float(&self) -> bool {

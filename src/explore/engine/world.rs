@@ -327,7 +327,7 @@ impl World {
         let limit = || match &step.owner {
             Address::Instance(id) => {
                 let open = self.engine.waits_for(id)?;
-                open.iter().find(|open| open.request.seq == step.seq)?.policy.timeout
+                open.iter().find(|open| open.request.seq == step.seq)?.policy().timeout
             }
             _ => None,
         };

@@ -37,6 +37,13 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Policy {
+        Policy::standard()
+    }
+}
+
+impl Policy {
+    /// Returns the policy of an activity that has none: one attempt without a time limit.
+    pub const fn standard() -> Policy {
         Policy {
             times: 1,
             limited: false,
