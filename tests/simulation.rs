@@ -17,7 +17,7 @@ use common::operator::{self, Operator};
 use common::program::{Program, areas, programs};
 use common::sim::{Bug, Crash, World};
 use common::steps;
-use common::worlds::{many_program, program};
+use common::worlds::{check_logs, many_program, program};
 use common::{Random, image, image_with, setting};
 use durable::code::Code;
 use durable::engine::fault::{self, Fault};
@@ -305,34 +305,6 @@ fn many_with(
     if let Status::Failed(error) = &record.status {
         return Err(failed(format!("it failed: {}", error.title())));
     }
-    check_logs(&world).map_err(failed)?;
+    check_logs(&world.entities()).map_err(failed)?;
     Ok(world.crashes)
-}
-
-/// Checks that every log has each of its numbers once, and in order.
-fn check_logs(world: &World) -> Result<(), String> {
-    for (entity, state) in world.entities() {
-        if entity.starts_with("Account@gone") {
-            return Err(format!("{entity} is left behind: {state}"));
-        }
-        let Some(name) = entity.strip_prefix("Log@") else { continue };
-        let list = state.split(['[', ']']).nth(1).unwrap_or_default();
-        let seen: Vec<i64> = list.split(", ").filter_map(|n| n.parse().ok()).collect();
-        let wanted: Vec<i64> = match name.split('-').next() {
-            Some("loop") => (0..seen.len() as i64).rev().collect(),
-            // Some numbers may be missing, since they went elsewhere. None occurs twice, and they
-            // are in order.
-            Some("log" | "told") => {
-                let mut sorted = seen.clone();
-                sorted.sort();
-                sorted.dedup();
-                sorted
-            }
-            _ => continue,
-        };
-        if seen != wanted {
-            return Err(format!("{entity} has {seen:?} instead of {wanted:?}"));
-        }
-    }
-    Ok(())
 }

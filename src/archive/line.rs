@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use crate::engine::{
-    Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord, StoredLines, StoredMail,
-    StoredProgram, keys,
+    Active, Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord, StoredLines,
+    StoredMail, StoredProgram, keys,
 };
 use crate::machine::{Data, format};
 
@@ -49,10 +49,15 @@ pub(super) fn line(
         }));
     }
     if let Some(id) = key.strip_prefix(keys::ACTIVE) {
-        return Ok(json!({"type": "active", "id": text(id), "root": text(bytes)}));
+        let Active { root, due } = Active::decode(bytes).ok_or_else(|| unreadable(key))?;
+        let mut line = json!({"type": "active", "id": text(id), "root": root});
+        if let Some(due) = due {
+            line["due"] = json!(format::instant(due));
+        }
+        return Ok(line);
     }
     if let Some(name) = key.strip_prefix(keys::DEPLOYED) {
-        let Deployed { program, permissions } = Deployed::decode(bytes).ok_or_else(|| unreadable(key))?;
+        let Deployed { program, permissions, .. } = Deployed::decode(bytes).ok_or_else(|| unreadable(key))?;
         return Ok(json!({
             "type": "deployed", "entity": text(name), "program": hex::encode(program.0), "permissions": permissions,
         }));

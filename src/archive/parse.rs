@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
-    Args, Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord, LifeId,
+    Active, Args, Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord, LifeId,
     RecordedRequest, Status, StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::kv::Pair;
@@ -63,10 +63,14 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             chain.begin(id, &checkpoint);
             Some((keys::checkpoint(id), stored))
         }
-        "active" => Some((keys::active(json["id"].as_str()?), json["root"].as_str()?.as_bytes().to_vec())),
+        "active" => {
+            let due = if json["due"].is_null() { None } else { Some(read_time(&json["due"])?) };
+            let active = Active { root: json["root"].as_str()?.to_string(), due };
+            Some((keys::active(json["id"].as_str()?), active.encode()))
+        }
         "deployed" => {
             let program = ProgramHash(unhex(json["program"].as_str()?)?);
-            let deployed = Deployed { program, permissions: read_permissions(json)? };
+            let deployed = Deployed { program, permissions: read_permissions(json)?, version: None };
             Some((keys::deployed(json["entity"].as_str()?), deployed.encode()))
         }
         "function" => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kv::Partition;
 use crate::machine::EntityId;
 
 /// The receiver of a message.
@@ -80,7 +81,22 @@ impl Waiter {
 
     /// Whether the caller is no instance.
     pub fn is_outside(&self) -> bool {
-        self.instance.starts_with(CLIENT) || self.instance.starts_with(ACTIVITY)
+        Waiter::is_id_outside(&self.instance)
+    }
+
+    /// Whether an id is that of a caller that is no instance.
+    pub(super) fn is_id_outside(id: &str) -> bool {
+        id.starts_with(CLIENT) || id.starts_with(ACTIVITY)
+    }
+
+    /// Pins a caller from outside to the partition that waits for the answer.
+    pub(super) fn pin(&mut self, partition: Partition) {
+        self.instance.push_str(&format!("!{partition}"));
+    }
+
+    /// Returns the id of a caller without its pin.
+    pub(super) fn unpinned(id: &str) -> &str {
+        id.rsplit_once('!').map_or(id, |(id, _)| id)
     }
 
     /// Returns the instance that waits.

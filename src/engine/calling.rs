@@ -30,7 +30,7 @@ impl Engine {
     /// within the section, which must hold the entity.
     pub(super) fn activity_calls(
         &mut self,
-        caller: Waiter,
+        mut caller: Waiter,
         step: &StepId,
         entity: EntityId,
         operation: String,
@@ -41,8 +41,13 @@ impl Engine {
         let Address::Instance(id) = &step.owner else { return };
         let owner = LifeId { id: id.to_string(), life: step.life };
         let holds = |entity: &EntityId| self.entities.is_held_by(entity, &owner.id, owner.life);
-        let within = holds(&entity);
-        let is_in_section = self.entities.owners.get(&owner).is_some_and(|set| set.iter().all(holds));
+        let (within, is_in_section) = match self.spread_section(id) {
+            Some(set) => (set.contains(&entity), true),
+            None => {
+                let set = self.entities.owners.get(&owner);
+                (holds(&entity), set.is_some_and(|set| set.iter().all(holds)))
+            }
+        };
         if is_in_section && !within {
             let message = format!("{entity} is called in a critical section that does not hold it");
             let result = Err(ErrorData::new("critical_section", message));
@@ -51,6 +56,9 @@ impl Engine {
         }
         let root = self.uses.root(id).unwrap_or(id).clone();
         let from = caller.instance.replace(' ', "-");
+        if let Some(placement) = self.placement.as_ref().filter(|_| self.is_elsewhere(&entity)) {
+            caller.pin(placement.own);
+        }
         let message = Message::Call { caller, operation, args, within };
         self.send_from(Envelope { from, root, permissions }, Address::entity(entity), None, message);
     }
@@ -58,7 +66,8 @@ impl Engine {
     /// Answers a call of an operation.
     pub(super) fn answer_call(&mut self, entity: &EntityId, mail: &Mail, result: Result<Data, ErrorData>) {
         let Message::Call { caller, operation, args, .. } = &mail.message else { return };
-        if !caller.is_outside() {
+        let is_away = self.placement.is_some() && !self.is_here(&caller.instance);
+        if !caller.is_outside() || is_away {
             return self.reply(mail, caller.clone(), result);
         }
         if let Some(id) = caller.client_id() {

@@ -6,8 +6,11 @@
 //! Then the youngest request of the circle gets an error. When in doubt, the engine reports no
 //! circle: an instance that is not in memory, is suspended, or also waits for an event, an entity
 //! or a time is in none.
+//!
+//! If an instance of another partition is waited for, what is known so far goes to that partition,
+//! which goes on from there. What was seen of an instance that only waits stays true as long as all
+//! that it waits for only wait, so it need not be seen at one time.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::builtins::Effect;
@@ -19,16 +22,11 @@ use super::arrivals::first_text;
 use super::instance::Instance;
 use super::message::Message;
 use super::step::Engine;
+use super::waits::{Wait, Waiting, Waits, youngest};
 
 /// The number of instances above which no circle is looked for, since they would not be in memory
 /// together.
 const MOST: usize = 1_000;
-
-/// A request that the end of an instance answers: its time, its number, and that instance.
-type Wait = (i64, u64, Arc<str>);
-
-/// The waits of each instance.
-type Waits = BTreeMap<Arc<str>, Vec<Wait>>;
 
 impl Instance {
     /// Whether the instance waits for nothing but the answers to its requests.
@@ -66,80 +64,69 @@ impl Instance {
 impl Engine {
     /// Breaks the circle that an instance at rest is in or waits for, if there is one.
     pub(super) fn break_circle(&mut self, id: &Arc<str>) {
-        let Some(waits) = self.all_that_wait(id) else { return };
+        let seen = match &self.placement {
+            Some(_) => self.courier.seen_to_wait.remove(id).unwrap_or_default(),
+            None => Waits::new(),
+        };
+        self.look_for_circle(seen, id);
+    }
+
+    /// Looks for a circle among an instance, all that it waits for, and those that were seen to
+    /// wait, and breaks it.
+    pub(super) fn look_for_circle(&mut self, seen: Waits, id: &Arc<str>) {
+        let Some(waits) = self.all_that_wait(seen, id) else { return };
         let Some((victim, seq, circle)) = youngest(&waits) else { return };
-        let Some(instance) = self.residents.get(&victim) else { return };
-        let (life, execution) = instance.execution();
-        let (from, root) = (format!("{}!circle", instance.step_key(seq)), instance.root.clone());
+        let Some(Waiting { life, execution, root, .. }) = waits.get(&victim).cloned() else { return };
+        let from = match self.residents.get(&victim) {
+            Some(instance) => format!("{}!circle", instance.step_key(seq)),
+            None => format!("{victim}-{life:x}.{execution}-{seq}!circle"),
+        };
         let result = Err(ids::wait_in_a_circle(&circle));
         let message = Message::Answer { life, execution, seq, result };
         self.send(Address::Instance(victim), from, root, None, message);
     }
 
-    /// Returns the waits of an instance and of all that it waits for, directly or indirectly.
-    /// Returns `None` if one of them does not only wait.
-    fn all_that_wait(&mut self, id: &Arc<str>) -> Option<Waits> {
-        let mut waits = Waits::new();
-        let mut next = vec![id.clone()];
+    /// Returns the waits of an instance and of all that it waits for, directly or indirectly, beside
+    /// those that were seen. Returns `None` if one of them does not only wait, or if another
+    /// partition is asked.
+    fn all_that_wait(&mut self, seen: Waits, id: &Arc<str>) -> Option<Waits> {
+        let mut waits = seen;
+        let mut next: Vec<Arc<str>> =
+            waits.values().flat_map(|known| &known.waits).map(|(.., target)| target.clone()).collect();
+        next.push(id.clone());
+        let mut away = None;
         while let Some(id) = next.pop() {
             if waits.contains_key(&id) {
+                continue;
+            }
+            if self.placement.is_some() && !self.is_here(&id) {
+                away = Some(id);
                 continue;
             }
             let Some(instance) = self.residents.get(&id) else {
                 // The engine looks again when this instance is in memory and at rest.
                 if self.is_under_way(&id) {
+                    if self.placement.is_some() {
+                        self.courier.seen_to_wait.insert(id.clone(), waits);
+                    }
                     self.fetch(Address::Instance(id));
                 }
                 return None;
             };
             let own = instance.only_waits()?;
+            let ((life, execution), root) = (instance.execution(), instance.root.clone());
             next.extend(own.iter().map(|(.., target)| target.clone()));
-            waits.insert(id, own);
+            waits.insert(id, Waiting { life, execution, root, waits: own });
             if waits.len() > MOST {
                 return None;
             }
         }
-        Some(waits)
-    }
-}
-
-/// Returns the youngest request that is part of a circle: its instance, its number, and the circle
-/// from there.
-fn youngest(waits: &Waits) -> Option<(Arc<str>, u64, Vec<String>)> {
-    let mut all: Vec<(i64, &Arc<str>, u64, &Arc<str>)> = Vec::new();
-    for (id, own) in waits {
-        all.extend(own.iter().map(|(time, seq, target)| (*time, id, *seq, target)));
-    }
-    all.sort_unstable();
-    all.iter().rev().find_map(|(_, id, seq, target)| {
-        let circle = way(waits, target, id)?;
-        let circle = std::iter::once(*id).chain(circle.iter()).map(|id| id.to_string());
-        Some(((*id).clone(), *seq, circle.collect()))
-    })
-}
-
-/// Returns the shortest path from one instance to another along the waits, without the last.
-fn way(waits: &Waits, from: &Arc<str>, to: &Arc<str>) -> Option<Vec<Arc<str>>> {
-    let mut before: BTreeMap<&Arc<str>, &Arc<str>> = BTreeMap::new();
-    let mut seen = BTreeSet::from([from]);
-    let mut next = VecDeque::from([from]);
-    while let Some(at) = next.pop_front() {
-        if at == to {
-            let mut way = Vec::new();
-            let mut step = before.get(at);
-            while let Some(known) = step {
-                way.push(Arc::clone(known));
-                step = before.get(*known);
+        match away {
+            Some(id) => {
+                self.ask_who_waits(&waits, &id);
+                None
             }
-            way.reverse();
-            return Some(way);
-        }
-        for (.., target) in waits.get(at).into_iter().flatten() {
-            if seen.insert(target) {
-                before.insert(target, at);
-                next.push_back(target);
-            }
+            None => Some(waits),
         }
     }
-    None
 }

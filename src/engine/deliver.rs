@@ -147,10 +147,16 @@ impl Engine {
         let result = instance.record.status.result(id);
         let outcome = outcome_of(&instance.record.status);
         let mail = instance.arrivals.mail.drain();
+        let section = self.placement.is_some().then(|| instance.section()).flatten();
         for (seq, open) in open.into_all() {
             self.drop_open(id, seq, &open, children);
         }
         self.release(&owner);
+        match section {
+            Some((Some(asked), set)) => self.withdraw_spread(&asked, &set),
+            Some((None, set)) => self.release_spread(&owner, set),
+            None => {}
+        }
         let told = !waiters.is_empty();
         if let Some(result) = result {
             for (number, waiter) in waiters.into_iter().enumerate() {

@@ -15,10 +15,10 @@ use super::errand::{Errand, errand};
 use super::events::{Ending, Leaving, Output, StepId};
 use super::fault::{self, Fault};
 use super::instance::Instance;
-use super::locks::section;
 use super::message::Message;
 use super::open::{Attempt, Children, Open};
 use super::outbox::Line;
+use super::section::entities;
 use super::send::Sender;
 use super::step::Engine;
 use super::timers::Timer;
@@ -119,7 +119,7 @@ impl Engine {
                     self.scheduler.set_timer(due, id, life, seq, Timer::Timeout);
                 }
                 if !open.recorded {
-                    match section(&open.request.args) {
+                    match entities(&open.request.args) {
                         set if set.is_empty() => instance.arrivals.deliver_at_once(seq),
                         set => {
                             let (owner, from) = (instance.waiter(seq), instance.step_key(seq));
@@ -130,9 +130,13 @@ impl Engine {
                 }
             }
             RequestKind::Effect(Effect::Unlock) => {
+                let was_left = open.recorded;
                 instance.arrivals.deliver_at_once(seq);
                 let owner = instance.life_id();
+                let spread = self.placement.is_some() && !was_left;
+                let left = spread.then(|| instance.evaluation.machine().left_entities().to_vec());
                 self.release(&owner);
+                self.release_spread(&owner, left.unwrap_or_default());
             }
             // The host answers.
             RequestKind::Effect(
@@ -161,7 +165,7 @@ impl Engine {
             RequestKind::Effect(Effect::Wait | messages!())
             | RequestKind::Orchestration { .. }
             | RequestKind::Operation { .. } => {
-                let errand = errand(&instance.record, open, &self.entities, now);
+                let errand = errand(&instance.record, open, &self.entities, self.placement.as_ref(), now);
                 if let (Some(due), false) = (open.due(), matches!(errand, Errand::ForItself)) {
                     self.scheduler.set_timer(due, id, life, seq, Timer::Timeout);
                 }
@@ -175,7 +179,11 @@ impl Engine {
                     }
                     // The instance or entity that is waited for must run, too.
                     Errand::Sent(Address::Instance(target)) => self.fetch_if_away(&target),
-                    Errand::Sent(Address::Entity(entity)) => self.wake_entity(&entity),
+                    Errand::Sent(Address::Entity(entity)) => {
+                        if !self.is_elsewhere(&entity) {
+                            self.wake_entity(&entity);
+                        }
+                    }
                     Errand::ForItself => {
                         instance.arrivals.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), i64::MIN);
                     }
@@ -226,8 +234,8 @@ impl Engine {
         self.scheduler.clear_timer(id, seq);
         match &open.request.what {
             RequestKind::Effect(Effect::Lock) => {
-                if let Some(owner) = self.residents.get(id).map(|instance| instance.life_id()) {
-                    self.release(&owner);
+                if let Some(owner) = self.residents.get(id).map(|instance| instance.waiter(seq)) {
+                    self.withdraw(&owner, &entities(&open.request.args));
                 }
             }
             RequestKind::Orchestration { start: false, .. } => match children {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
-use crate::kv::Batch;
+use crate::kv::{Batch, Partition};
 use crate::machine::{Data, EntityId, Image, Machine, Value};
 use crate::permissions::Permissions;
 
@@ -51,6 +51,8 @@ pub(super) enum State {
 pub struct Deployment {
     pub image: Rc<Image>,
     pub permissions: Permissions,
+    /// The partition that deployed the program, and the time.
+    pub version: Option<(Partition, i64)>,
 }
 
 /// An operation under way.
@@ -93,10 +95,14 @@ pub(super) struct Entities {
     slots: HashMap<Rc<EntityId>, Slot>,
     /// The entities with unwritten changes, each once, in no order.
     changed: Vec<Rc<EntityId>>,
-    /// The entities that each instance has asked for or holds.
+    /// The entities that each instance has asked for or holds, if they and the instance are all of
+    /// this partition.
     pub(super) owners: BTreeMap<LifeId, Vec<EntityId>>,
     /// The newest program that declares each entity.
     pub(super) deployed: HashMap<String, Deployment>,
+    /// The names of entities whose newest programs were read. In a store of several partitions,
+    /// they are read again when another partition has deployed something.
+    pub(super) looked_up: HashSet<String>,
     /// The entities at rest, beginning with the one that has rested longest. Some may have been
     /// used since.
     resting: VecDeque<Rc<EntityId>>,
@@ -124,18 +130,37 @@ impl Entities {
     /// Makes a program the newest that declares an entity. Returns whether the program or its
     /// permissions changed.
     pub fn deploy(&mut self, name: &str, image: &Rc<Image>, permissions: &Permissions) -> bool {
-        let deployment = Deployment { image: image.clone(), permissions: permissions.clone() };
+        let deployment = Deployment { image: image.clone(), permissions: permissions.clone(), version: None };
+        self.looked_up.insert(name.to_string());
         let before = self.deployed.insert(name.to_string(), deployment);
         before.is_none_or(|before| {
             before.image.code.hash != image.code.hash || before.permissions != *permissions
         })
     }
 
+    /// Forgets the newest programs of all entities. They are read again when they are needed.
+    pub fn forget_deployments(&mut self) {
+        self.deployed.clear();
+        self.looked_up.clear();
+    }
+
+    /// Whether the next message of an entity needs the newest program of the entity, which was not
+    /// read since another partition has deployed something.
+    pub fn lacks_program(&mut self, entity: &Rc<EntityId>) -> bool {
+        if self.looked_up.contains(&entity.name) {
+            return false;
+        }
+        let slot = self.slot(entity);
+        let next = match slot.hold {
+            _ if slot.running.is_some() => None,
+            Some(_) => slot.lane.front(),
+            None => slot.queue.front(),
+        };
+        next.is_some_and(|mail| !matches!(mail.message, Message::Lock { .. }))
+    }
+
     /// Adds a message to the entity's queue.
     pub fn arrive(&mut self, entity: &Rc<EntityId>, mail: Rc<Mail>) {
-        if let Message::Lock { owner, set, .. } = &mail.message {
-            self.owners.entry(owner.life_id()).or_insert_with(|| set.clone());
-        }
         let slot = self.slot(entity);
         // A call of the holder's activity comes from within, too. The engine has checked the holder
         // when the activity made it, and the holder stays until the call is answered or given up.
@@ -151,7 +176,6 @@ impl Entities {
 
     /// Adds a holder that the store has.
     pub fn recover(&mut self, entity: EntityId, hold: Hold) {
-        self.owners.insert(hold.owner.life_id(), hold.set.clone());
         let slot = self.slot(&Rc::new(entity));
         slot.hold = Some(hold);
         slot.hold_written = true;

@@ -10,6 +10,7 @@ use super::arrivals::first_text;
 use super::entity::Entities;
 use super::message::Message;
 use super::open::Open;
+use super::placement::Placement;
 use super::record::InstanceRecord;
 
 /// The way in which a request that others answer is dispatched.
@@ -25,7 +26,13 @@ pub(super) enum Errand {
 }
 
 /// Returns the errand of an open request that others answer.
-pub(super) fn errand(asker: &InstanceRecord, open: &Open, entities: &Entities, now: i64) -> Errand {
+pub(super) fn errand(
+    asker: &InstanceRecord,
+    open: &Open,
+    entities: &Entities,
+    placement: Option<&Placement>,
+    now: i64,
+) -> Errand {
     let seq = open.request.seq;
     let args = &open.request.args;
     match &open.request.what {
@@ -61,9 +68,12 @@ pub(super) fn errand(asker: &InstanceRecord, open: &Open, entities: &Entities, n
         }
         RequestKind::Operation { entity, operation, signal: None } => {
             let (caller, operation) = (asker.waiter(seq), operation.clone());
-            let within = entities.is_held_by(entity, &asker.id, asker.life);
+            let to = Address::entity(entity.clone());
+            // Only the partition of the entity knows the holder.
+            let is_elsewhere = placement.is_some_and(|placement| !placement.has(&to));
+            let within = is_elsewhere || entities.is_held_by(entity, &asker.id, asker.life);
             let message = Message::Call { caller, operation, args: args.clone(), within };
-            Errand::Send { to: Address::entity(entity.clone()), ack: None, message }
+            Errand::Send { to, ack: None, message }
         }
         RequestKind::Operation { .. } if open.recorded => Errand::Nothing,
         RequestKind::Operation { entity, operation, signal: Some(after) } => {

@@ -1,5 +1,6 @@
 //! The events that the engine gets, and its outputs.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::builtins::Effect;
 use crate::code::ProgramHash;
-use crate::kv::Batch;
+use crate::kv::{Batch, Partition};
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 use crate::permissions::Permissions;
 
@@ -23,6 +24,7 @@ use super::outbox::{Line, StoredLines};
 use super::purge::Tree;
 use super::record::{InstanceRecord, Lifecycle};
 use super::rewind::Rewinding;
+use super::transit::Incoming;
 use super::undo::Undo;
 
 /// An attempt: its request, execution and life, and its number. The attempts of an operation are
@@ -70,8 +72,13 @@ pub enum Event {
         answers: Vec<Kept>,
         life: u64,
         time: i64,
+        /// The versions of deployments that a partition knows.
+        versions: BTreeMap<Partition, i64>,
         root: Option<String>,
     },
+    /// What another partition has sent, as the driver has read it. It may come again until the
+    /// writes that consume it are durable.
+    Arrive { incoming: Incoming },
     /// The contents of entities move to other keys by these writes.
     Rekey { moves: Batch },
     /// An instance begins. Its program becomes the newest for its entities.
@@ -90,6 +97,8 @@ pub enum Event {
     Status { step: StepId, record: Option<InstanceRecord> },
     /// A stored instance is to go on.
     Wake { id: String },
+    /// A stored instance is to go on at a time, and not before unless something comes for it.
+    WakeAt { id: String, root: String, due: i64 },
     /// Stored instances are rewound. All earlier writes are in the store.
     Rewind(Rewinding),
     /// A stored instance is taken back. Its whole history is in the store.
@@ -117,7 +126,8 @@ pub enum Event {
     /// Instances that have ended, or are given up, are purged. Nothing of them reaches instances
     /// that begin under their ids. All earlier writes are in the store.
     Purge { tree: Tree },
-    /// Unused programs and texts are removed by these writes. All earlier writes are in the store.
+    /// Unused programs and texts are removed by these writes. All earlier writes are in the store,
+    /// and no other engine uses it.
     Collect { unused: Batch },
     /// The tree of an instance that is to be replaced.
     Tree { id: String, tree: Tree },

@@ -37,10 +37,12 @@ pub enum Fault {
     /// A turn lasts as long as there are answers or messages, no matter how much the program
     /// computes for each.
     TurnsOfManySlices,
+    /// The withdrawal of a request for entities goes to each of their partitions directly.
+    WithdrawalOvertakes,
 }
 
 impl Fault {
-    /// All faults.
+    /// All faults of a store of one partition.
     pub const ALL: [Fault; 14] = [
         Fault::PurgeLeavesChildren,
         Fault::AnswersReachOtherLives,

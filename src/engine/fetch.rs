@@ -7,6 +7,7 @@ use crate::code::ProgramHash;
 use crate::kv::Read;
 use crate::machine::Image;
 
+use super::active::Active;
 use super::address::{Address, LifeId};
 use super::entity::Deployment;
 use super::events::{Event, Output};
@@ -16,7 +17,7 @@ use super::purge::Tree;
 use super::read_error::ReadError;
 use super::reads::{
     Deployed, Images, deployed, read_answers, read_holds, read_life, read_lines, read_mail, read_past,
-    read_record, read_time,
+    read_record, read_time, read_versions,
 };
 use super::record::InstanceRecord;
 use super::rekey::{Moved, rekeying};
@@ -53,8 +54,8 @@ pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<
         Address::Entity(entity) => {
             let state = store.get(&keys::entity(entity))?.map(crate::machine::Data);
             let deployed = match deployed(store, &entity.name)? {
-                Some(Deployed { program, permissions }) => {
-                    Some(Deployment { image: images(program)?, permissions })
+                Some(Deployed { program, permissions, version }) => {
+                    Some(Deployment { image: images(program)?, permissions, version })
                 }
                 None => None,
             };
@@ -89,14 +90,20 @@ pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, Read
     let mail = read_mail(store)?;
     let (lines, life, time) = (read_lines(store)?, read_life(store)?, read_time(store)?);
     let root_only = root.map(str::to_string);
-    let answers = read_answers(store)?;
-    let mut events = vec![Event::Recover { mail, holds, lines, answers, life, time, root: root_only }];
+    let (answers, versions) = (read_answers(store)?, read_versions(store)?);
+    let mut events =
+        vec![Event::Recover { mail, holds, lines, answers, life, time, versions, root: root_only }];
     events.extend(stale.into_iter().map(|owner| Event::Release { owner }));
-    for (key, of) in store.all(keys::ACTIVE)? {
-        if root.is_none_or(|root| root.as_bytes() == of)
-            && let Ok(id) = String::from_utf8(key[keys::ACTIVE.len()..].to_vec())
-        {
-            events.push(Event::Wake { id });
+    for (key, entry) in store.all(keys::ACTIVE)? {
+        let id = String::from_utf8(key[keys::ACTIVE.len()..].to_vec());
+        let Ok(id) = id else { continue };
+        let active =
+            Active::decode(&entry).ok_or_else(|| format!("the index entry of {id} is not readable"))?;
+        match (root, active.due) {
+            (None, Some(due)) => events.push(Event::WakeAt { id, root: active.root, due }),
+            (None, None) => events.push(Event::Wake { id }),
+            (Some(root), _) if root == active.root => events.push(Event::Wake { id }),
+            (Some(_), _) => {}
         }
     }
     Ok(events)

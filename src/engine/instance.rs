@@ -11,6 +11,7 @@ use crate::builtins::Context;
 use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, is_cancellation};
 use crate::permissions::Permissions;
 
+use super::active::Doing;
 use super::address::{LifeId, Waiter};
 use super::agenda::Agenda;
 use super::arrivals::Arrivals;
@@ -212,6 +213,21 @@ impl Instance {
             || self.residency.is_queued()
             || self.arrivals.has_delivered()
             || self.evaluation.open.are_active()
+    }
+
+    /// Returns what the instance does by itself.
+    pub fn doing(&self) -> Doing {
+        if !self.is_active() {
+            return Doing::Nothing;
+        }
+        if let Some(due) = self.record.status.begins() {
+            return Doing::Waiting(due);
+        }
+        let waits = self.evaluation.is_between() && self.is_live() && !self.residency.is_queued();
+        if !waits || self.arrivals.is_in_memory_alone() || !self.is_seen_to() {
+            return Doing::Something;
+        }
+        self.evaluation.open.first_due().map_or(Doing::Something, Doing::Waiting)
     }
 
     /// Whether nothing is lost if a parked instance is dropped and read from the store again.

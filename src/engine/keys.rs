@@ -20,6 +20,7 @@
 //! | `k/` id | a [`ClientCall`](super::ClientCall): a client's call of an operation, and its answer |
 //! | `r/` number | a [`Kept`](super::Kept): the place of an answer in the order of answers |
 //! | `s/time` | the time that the store has reached, in nanoseconds since 1970 |
+//! | `s/deploys` | in a partition: for each partition, the newest deployment that is known |
 //!
 //! Numbers, lives and times are eight bytes, big-endian. An entity is its name, `00`, and its key
 //! as data. Keys that begin with `!` are the store's own.
@@ -49,6 +50,8 @@ pub const CALLS: &[u8] = b"k/";
 pub const ANSWERS: &[u8] = b"r/";
 /// The key of the time that the store has reached.
 pub const TIME: &[u8] = b"s/time";
+/// The key of the versions of deployments that a partition knows.
+pub const VERSIONS: &[u8] = b"s/deploys";
 
 /// The life of instances that begin before any id becomes free. In stores from before lives
 /// existed, instances have life 0.
@@ -161,6 +164,18 @@ pub fn mail(to: &Address, number: u64) -> Vec<u8> {
     let mut key = mail_of(to);
     key.extend(number.to_be_bytes());
     key
+}
+
+/// Returns the instance of a key that belongs to one.
+pub(super) fn instance_of(key: &[u8]) -> Option<String> {
+    if let Some((id, _)) = parse_chunk(key) {
+        return Some(id.to_string());
+    }
+    if let Some((Address::Instance(id), _)) = parse_mail(key) {
+        return Some(id.to_string());
+    }
+    let id = [INSTANCES, CHECKPOINTS, ACTIVE].iter().find_map(|prefix| key.strip_prefix(*prefix))?;
+    String::from_utf8(id.to_vec()).ok()
 }
 
 pub fn lines(number: u64) -> Vec<u8> {

@@ -7,6 +7,7 @@ use crate::internal::sure;
 use crate::machine::{EntityId, Image};
 use crate::permissions::Permissions;
 
+use super::active::Doing;
 use super::address::{Address, LifeId};
 use super::entity::Hold;
 use super::events::{Ending, Leaving, Output, StepId};
@@ -18,8 +19,10 @@ use super::outbox::StoredLines;
 use super::reads::Deployed;
 use super::record::InstanceRecord;
 use super::rewind::{Back, Rewinding};
+use super::run::UNREAD;
 use super::scheduler::Ready;
 use super::step::Engine;
+use super::timers::Timer;
 use super::undo::Undo;
 
 impl Engine {
@@ -45,6 +48,7 @@ impl Engine {
         root: Option<&str>,
     ) {
         for (entity, hold) in holds {
+            self.asks(&hold.owner, &hold.set);
             self.entities.recover(entity, hold);
         }
         // A signal that became due while no process ran came at the time when it was due.
@@ -136,10 +140,12 @@ impl Engine {
     pub(super) fn deploy(&mut self, image: &Rc<Image>, permissions: &Permissions) {
         self.programs.store(image, &mut self.batch);
         self.programs.replace(image);
+        let mut version = None;
         for name in image.code.entities() {
             if self.entities.deploy(name, image, permissions) {
+                version = version.or_else(|| self.new_version());
                 let program = image.code.hash;
-                self.programs.deploy(name, Deployed { program, permissions: permissions.clone() });
+                self.programs.deploy(name, Deployed { program, permissions: permissions.clone(), version });
             }
         }
     }
@@ -156,8 +162,9 @@ impl Engine {
         if self.residents.contains(&id) {
             return;
         }
-        if fresh {
-            record.life = self.life;
+        match fresh {
+            true => record.life = self.life,
+            false => self.scheduler.clear_timer(&id, UNREAD),
         }
         self.release_lives(&id, Some(record.life));
         self.programs.know(&image);
@@ -173,7 +180,7 @@ impl Engine {
         self.active.insert(id.clone());
         if fresh {
             instance.record_changed = true;
-            instance.saving.indexed = Some(false);
+            instance.saving.indexed = Some(Doing::Nothing);
             self.changed.push(id.clone());
         }
         let mail = self.residents.mailboxes.remove(&id).unwrap_or_default();
@@ -187,10 +194,25 @@ impl Engine {
         }
     }
 
+    /// Notes an instance of the store that does nothing by itself before a time. It is read when the
+    /// time has come, or when something comes for it.
+    pub(super) fn waits_until(&mut self, id: &str, root: &str, due: i64) {
+        if self.residents.contains(id) {
+            return;
+        }
+        let id: Arc<str> = id.into();
+        self.uses.enter(&id, root);
+        self.active.insert(id.clone());
+        self.scheduler.timers.set(due, (id, UNREAD), (0, Timer::Begin));
+    }
+
     /// Removes an instance from those under way.
     pub(super) fn left(&mut self, id: &str) {
         self.active.remove(id);
         self.uses.leave(id);
+        if self.placement.is_some() {
+            self.courier.seen_to_wait.remove(id);
+        }
     }
 
     /// Stops an instance that can't go on, though it has not ended. Messages to it wait.
@@ -220,6 +242,9 @@ impl Engine {
             && (self.set_aside.contains(id) || self.waits_for_its_end(id))
         {
             return; // The instance would only stop again.
+        }
+        if self.elsewhere(&address).is_some() {
+            return; // Its partition sees to it.
         }
         if self.wanted.want(&address) {
             let root = match &address {

@@ -12,6 +12,11 @@ use super::open::Open;
 use super::step::Engine;
 
 impl Engine {
+    /// Whether an instance belongs to the partition of this engine.
+    pub fn is_here(&self, id: &str) -> bool {
+        self.placement.as_ref().is_none_or(|placement| placement.has(&Address::instance(id)))
+    }
+
     /// Returns the time at which each timer is due, in order.
     pub fn dues(&self) -> Vec<i64> {
         self.scheduler.dues()

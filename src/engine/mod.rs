@@ -9,6 +9,7 @@
 //! The contract with the driver of the engine: the writes of one batch take effect together or not
 //! at all, and an output leaves the process only when the writes taken after it are durable.
 
+mod active;
 mod address;
 mod agenda;
 mod arrivals;
@@ -17,6 +18,7 @@ mod calling;
 mod calls;
 mod checkpoint;
 mod circle;
+mod courier;
 mod deliver;
 mod descent;
 mod dispatch;
@@ -26,6 +28,7 @@ mod entry;
 mod errand;
 mod evaluation;
 mod events;
+mod exchange;
 mod extend;
 #[doc(hidden)]
 pub mod fault;
@@ -48,6 +51,7 @@ mod open;
 mod operations;
 mod outbox;
 mod page;
+pub mod placement;
 mod post;
 mod printed;
 mod program;
@@ -70,16 +74,21 @@ mod run;
 mod saving;
 mod scheduler;
 mod schedules;
+mod section;
 mod send;
 mod step;
 mod stored;
 mod suspects;
 mod timers;
+mod transit;
 mod turns;
 mod undo;
+mod versions;
+mod waits;
 mod wanted;
 mod writes;
 
+pub use active::Active;
 pub use address::{Address, LifeId, Waiter};
 pub use calls::{ClientCall, Kept, MOST_ANSWER_BYTES, MOST_ANSWERS};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
@@ -96,6 +105,7 @@ pub use known::{Known, known_id, not_ended, shown};
 pub use message::{Mail, Message, StoredMail};
 pub use open::Open;
 pub use outbox::{Line, StoredLines};
+pub use placement::Placement;
 pub use program::{
     StoredProgram, build_image, known_image, load_image, load_modules, program_writes, read_modules,
     startable,
@@ -113,4 +123,5 @@ pub use rewind::{Back, Rewinding, Steps, rewind};
 pub use run::status_of;
 pub use schedules::{SCHEDULES, deployment};
 pub use step::Engine;
+pub use transit::{Incoming, divide};
 pub use undo::Undo;

@@ -25,6 +25,10 @@ pub(super) enum Attempt {
 /// The number of interrupted attempts after which an activity without a policy fails.
 const DEATHS: u32 = 100;
 
+/// The number of open requests up to which the time of the first one is looked for with each
+/// commit.
+const FEW: usize = 16;
+
 /// The fate of the called children of an instance that ends or gives them up.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Children {
@@ -245,6 +249,16 @@ impl Open {
         }
     }
 
+    /// Returns when this process has to do something for an active request, if that is a time.
+    fn active_at(&self) -> Option<i64> {
+        match &self.request.what {
+            // The pause before the next attempt.
+            RequestKind::Activity { .. } => (self.attempt > 1 && !self.dispatched).then_some(self.begins),
+            _ if self.is_timer() || self.policy().timeout.is_some() => self.due(),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_timer(&self) -> bool {
         matches!(&self.request.what, RequestKind::Effect(effect) if effect.is_sleep())
     }
@@ -286,6 +300,16 @@ impl Requests {
     /// Whether any request is active.
     pub fn are_active(&self) -> bool {
         self.active > 0
+    }
+
+    /// Returns when the first active request is due, if all of them wait for a time. Returns `None`
+    /// as well if there are too many requests to look at.
+    pub fn first_due(&self) -> Option<i64> {
+        if self.open.len() > FEW {
+            return None;
+        }
+        let active = self.open.values().filter(|open| open.is_active());
+        active.map(|open| open.active_at()).reduce(|one, other| Some(one?.min(other?))).flatten()
     }
 
     pub fn into_all(self) -> BTreeMap<u64, Box<Open>> {

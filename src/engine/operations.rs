@@ -85,8 +85,12 @@ impl Engine {
         deployed: Option<Deployment>,
     ) {
         let entity = Rc::new(entity);
+        self.learn(deployed.as_ref().and_then(|deployed| deployed.version));
         if let Some(deployed) = deployed {
             self.entities.deployed.entry(entity.name.clone()).or_insert(deployed);
+        }
+        if self.placement.is_some() {
+            self.entities.looked_up.insert(entity.name.clone());
         }
         let slot = self.entities.slot(&entity);
         if !matches!(slot.state, State::Known(_)) {
@@ -104,6 +108,10 @@ impl Engine {
         for _ in 0..TURN {
             if self.scheduler.fuel - before >= SLICE && !fault::is_in(Fault::TurnsOfManySlices) {
                 break;
+            }
+            if self.placement.is_some() && self.entities.lacks_program(entity) {
+                self.fetch(Address::Entity(entity.clone()));
+                return;
             }
             match self.entities.slot(entity).next() {
                 Next::GoesOn => {
@@ -153,7 +161,7 @@ impl Engine {
         let unknown =
             || ErrorData::new("unknown_entity", format!("no program here declares entity `{name}`"));
         let (deployed, slot) = self.entities.deployed_and_slot(entity);
-        let Deployment { image, permissions } = deployed.ok_or_else(unknown)?;
+        let Deployment { image, permissions, .. } = deployed.ok_or_else(unknown)?;
         let declared = image.code.find_entity(name).ok_or_else(unknown)?;
         let found = find_operation(declared, name, operation)?;
         self.scheduler.spend(args.0.len() as u64 / BYTES);

@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 
 use crate::kv::{Batch, Read};
-use crate::machine::{HEAD, child_id};
+use crate::machine::{EntityId, HEAD, child_id};
 
-use super::address::{Address, LifeId};
+use super::address::{Address, LifeId, Waiter};
 use super::fault::{self, Fault};
 use super::message::{Message, StoredMail};
 use super::read_error::ReadError;
-use super::reads::{Deployed, read_lines};
+use super::reads::{Deployed, read_history, read_lines};
 use super::record::InstanceRecord;
+use super::section::section_in;
 use super::{StoredProgram, keys};
 
 /// The instances that are purged together: the given ones, and the instances that they called or
@@ -20,6 +21,8 @@ pub struct Tree {
     pub records: Vec<InstanceRecord>,
     /// The writes that remove the instances, with their histories and checkpoints.
     pub writes: Batch,
+    /// The entities that instances hold or ask for which are given up, each with the request.
+    pub(super) sections: Vec<(Waiter, Vec<EntityId>)>,
 }
 
 impl Tree {
@@ -68,6 +71,24 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Reads what the instances hold that are given up. The partitions of these entities are told of
+    /// the end.
+    pub fn read_sections(&mut self, store: &dyn Read) -> Result<(), ReadError> {
+        for record in self.records.iter().filter(|record| !record.status.is_ended()) {
+            let history = read_history(store, record)?;
+            self.sections.extend(
+                section_in(record, None, history.entries.iter()).and_then(|(asked, set)| Some((asked?, set))),
+            );
+        }
+        Ok(())
+    }
+
+    /// Leaves out all instances but those that are meant.
+    pub(super) fn keep(&mut self, is_meant: impl Fn(&str) -> bool) {
+        self.records.retain(|record| is_meant(&record.id));
+        self.writes.writes.retain(|(key, _)| keys::instance_of(key).is_none_or(|id| is_meant(&id)));
+    }
+
     /// Whether an instance is in the tree.
     pub fn has(&self, of: &LifeId) -> bool {
         self.records.iter().any(|record| record.id == of.id && record.life == of.life)
@@ -111,7 +132,8 @@ pub(super) fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
 }
 
 /// Returns the writes that remove programs that no instance, entity or deployed function needs, and texts without
-/// programs. Errors are reasons in words.
+/// programs. Errors are reasons in words. In a store of several partitions, another partition may be
+/// about to use a program that nothing uses yet, so nothing is removed there.
 pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
     let mut used: HashSet<Vec<u8>> = HashSet::new();
     for (_, bytes) in store.all(keys::INSTANCES)? {

@@ -1,9 +1,10 @@
 //! Reading the contents of a store in their decoded forms.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::code::{Code, ProgramHash};
-use crate::kv::{Pair, Read};
+use crate::kv::{Pair, Partition, Read};
 use crate::machine::Image;
 use crate::permissions::Permissions;
 
@@ -120,22 +121,31 @@ pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History
 pub struct Deployed {
     pub program: ProgramHash,
     pub permissions: Permissions,
+    /// The partition that deployed the program, and the time; `None` in a store of one partition.
+    pub version: Option<(Partition, i64)>,
 }
 
 impl Deployed {
-    /// Encodes the hash of the program, followed by the permissions if these are restricted.
+    /// Encodes the hash of the program, followed by the permissions if these are restricted or a
+    /// version follows.
     pub fn encode(&self) -> Vec<u8> {
         let hash = self.program.0.to_vec();
-        match self.permissions.are_all() {
-            true => hash,
-            false => stored::append(hash, &self.permissions),
+        match (self.permissions.are_all(), self.version) {
+            (true, None) => hash,
+            (false, None) => stored::append(hash, &self.permissions),
+            (_, Some(version)) => stored::append(hash, &(&self.permissions, version)),
         }
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Deployed> {
         let (hash, rest) = bytes.split_first_chunk()?;
-        let permissions = if rest.is_empty() { Permissions::default() } else { stored::read(rest)? };
-        Some(Deployed { program: ProgramHash(*hash), permissions })
+        let program = ProgramHash(*hash);
+        if rest.is_empty() {
+            return Some(Deployed { program, permissions: Permissions::default(), version: None });
+        }
+        let (permissions, rest) = stored::take(rest)?;
+        let version = if rest.is_empty() { None } else { Some(stored::read(rest)?) };
+        Some(Deployed { program, permissions, version })
     }
 }
 
@@ -199,6 +209,12 @@ pub fn read_answers(store: &dyn Read) -> Result<Vec<Kept>, ReadError> {
 /// Reads the time that a store has reached; 0 if the store has none.
 pub fn read_time(store: &dyn Read) -> Result<i64, ReadError> {
     Ok(read_number(store, keys::TIME, "the time")?.map_or(0, i64::from_be_bytes))
+}
+
+/// Reads the versions of deployments that a partition knows.
+pub(super) fn read_versions(store: &dyn Read) -> Result<BTreeMap<Partition, i64>, ReadError> {
+    let Some(bytes) = store.get(keys::VERSIONS)? else { return Ok(BTreeMap::new()) };
+    stored::read(&bytes).ok_or_else(|| "the known deployments are not readable".into())
 }
 
 /// Reads the life of instances that begin now.

@@ -14,6 +14,7 @@ use super::known::{Known, known_id, not_ended};
 use super::message::{Mail, Message};
 use super::purge::Tree;
 use super::record::{InstanceRecord, Status};
+use super::run::UNREAD;
 use super::step::Engine;
 
 impl Engine {
@@ -54,12 +55,21 @@ impl Engine {
 
     /// Removes instances. Messages under way to them are answered as after their end. Instances
     /// that begin under their ids from now on have another life.
-    pub(super) fn purge(&mut self, tree: Tree) {
+    ///
+    /// Instances of other partitions stay. They are trees of their own from now on.
+    pub(super) fn purge(&mut self, mut tree: Tree) {
+        if let Some(placement) = &self.placement {
+            tree.keep(|id| placement.has(&Address::instance(id)));
+        }
+        for (asked, set) in std::mem::take(&mut tree.sections) {
+            self.withdraw_spread(&asked, &set);
+        }
         for record in &tree.records {
             let id: Arc<str> = record.id.as_str().into();
             self.residents.instances.remove(&id);
             self.purged.insert(id.clone());
             self.left(&id);
+            self.scheduler.clear_timer(&id, UNREAD);
             self.set_aside.remove(&id);
             self.release_lives(&id, None);
             self.programs.drop_unbegun(&record.id);

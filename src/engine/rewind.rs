@@ -14,6 +14,7 @@ use crate::kv::{Batch, Read};
 use crate::machine::options;
 use crate::machine::{Data, ErrorData, Image, RequestKind};
 
+use super::active::Active;
 use super::address::Address;
 use super::arrivals::first_text;
 use super::entry::{Entry, GRACE};
@@ -486,7 +487,7 @@ impl One {
             record.first = first;
         }
         batch.put(keys::instance(id), record.encode());
-        batch.put(keys::active(id), record.root.clone().into_bytes());
+        batch.put(keys::active(id), Active { root: record.root.clone(), due: None }.encode());
     }
 }
 

@@ -19,6 +19,7 @@ use super::instance::Instance;
 use super::message::{Mail, Message};
 use super::open::{Children, Open};
 use super::record::InstanceRecord;
+use super::section::entities;
 use super::send::{Sender, consume};
 use super::step::Engine;
 use super::timers::Timer;
@@ -31,6 +32,9 @@ const ANSWERS: usize = 256;
 
 /// The number of a timer that is of no request. The greatest number is that of a grace period.
 pub(super) const NO_REQUEST: u64 = u64::MAX - 1;
+
+/// The number of a timer of an instance that is not read before it is due.
+pub(super) const UNREAD: u64 = u64::MAX - 2;
 
 /// A turn of an instance.
 struct Turn {
@@ -356,10 +360,10 @@ impl Engine {
                 self.cancel_child(id, seq, open, "its caller did not wait longer");
             }
             _ => {
-                let owner = instance.life_id();
+                let owner = instance.waiter(seq);
                 let message = format!("the entities were not free within {after}");
                 self.too_late(id, seq, due, ErrorData::new("timeout", message));
-                self.release(&owner);
+                self.withdraw(&owner, &entities(&open.request.args));
             }
         }
     }

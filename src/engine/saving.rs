@@ -1,6 +1,7 @@
 //! The contents of the store about an instance beside its history, and the time at which a
 //! checkpoint is due.
 
+use super::active::Doing;
 use super::checkpoint::{self, Checkpoints};
 
 /// The checkpoint of an instance in the store.
@@ -27,8 +28,8 @@ pub(super) struct Saving {
     replay: u64,
     /// The expected size of a checkpoint in bytes. The real size is more than half of it.
     expected: usize,
-    /// Whether the index of active instances has the instance; `None` if that is not known.
-    pub indexed: Option<bool>,
+    /// The entry of the instance in the index of active instances; `None` if that is not known.
+    pub indexed: Option<Doing>,
 }
 
 impl Saving {

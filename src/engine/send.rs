@@ -114,8 +114,12 @@ impl Engine {
         }
     }
 
-    /// Adds a message to the next writes, and puts it where its receiver finds it.
-    fn post(&mut self, to: Address, mail: Rc<Mail>) {
+    /// Adds a message to the next writes, and puts it where its receiver finds it. A message to
+    /// another partition leaves with these writes.
+    pub(super) fn post(&mut self, to: Address, mail: Rc<Mail>) {
+        if let Some(partition) = self.elsewhere(&to) {
+            return self.send_away(partition, &to, &mail);
+        }
         self.post.push(to.clone(), mail.clone());
         self.put(to, mail);
     }
@@ -152,6 +156,9 @@ impl Engine {
                 {
                     self.scheduler.delayed.set(*due, (entity, mail.number), mail);
                 } else {
+                    if let Message::Lock { owner, set, .. } = &mail.message {
+                        self.asks(owner, set);
+                    }
                     self.entities.arrive(&entity, mail);
                     self.wake_entity(&entity);
                 }

@@ -14,6 +14,7 @@ use crate::syntax::tree::SCHEDULES;
 use super::address::Address;
 use super::calls::Calls;
 use super::checkpoint::Checkpoints;
+use super::courier::Courier;
 use super::entity::Entities;
 use super::entry::Entry;
 use super::events::{Event, Leaving, Output, StepId};
@@ -22,12 +23,14 @@ use super::gate::Gated;
 use super::history::History;
 use super::keys;
 use super::outbox::Outbox;
+use super::placement::Placement;
 use super::post::Post;
 use super::programs::Programs;
 use super::quotas::{Quotas, Uses};
 use super::record::InstanceRecord;
 use super::residents::Residents;
 use super::scheduler::{Ready, Scheduler};
+use super::versions::Versions;
 use super::wanted::Wanted;
 
 /// The number of waiting instances that are kept in memory. Beyond it, those that have waited
@@ -44,6 +47,11 @@ pub struct Engine {
     pub(super) outbox: Outbox,
     pub(super) calls: Calls,
     pub(super) programs: Programs,
+    /// The place among the partitions of the store; `None` if there is only one. It is set before
+    /// the first event.
+    pub placement: Option<Placement>,
+    pub(super) courier: Courier,
+    pub(super) versions: Versions,
     /// The life of instances that begin now.
     pub(super) life: u64,
     /// Whether instances go on. Otherwise the engine handles only control messages and operations
@@ -97,6 +105,9 @@ impl Engine {
             outbox: Outbox::default(),
             calls: Calls::default(),
             programs: Programs::default(),
+            placement: None,
+            courier: Courier::default(),
+            versions: Versions::default(),
             life: keys::FIRST_LIFE,
             goes_on: true,
             active: HashSet::new(),
@@ -194,13 +205,15 @@ impl Engine {
         // Timers that were due before the event come before it.
         self.fire(now);
         match event {
-            Event::Recover { mail, holds, lines, answers, life, time, root } => {
+            Event::Recover { mail, holds, lines, answers, life, time, versions, root } => {
                 self.calls.recover(answers);
                 self.life = life;
                 self.scheduler.recover(time);
+                self.versions.recover(versions);
                 self.recover_lines(lines, root.as_deref());
                 self.recover(mail, holds, root.as_deref());
             }
+            Event::Arrive { incoming } => self.take_in(incoming),
             Event::Rekey { moves } => {
                 self.batch.writes.extend(moves.writes);
                 self.wanted.wait_for_writes();
@@ -256,6 +269,7 @@ impl Engine {
                     self.fetch(Address::instance(&id));
                 }
             }
+            Event::WakeAt { id, root, due } => self.waits_until(&id, &root, due),
             Event::Rewind(rewinding) => self.rewind(rewinding),
             Event::Undo(undo) => self.undo(undo),
             Event::Restrict { record } => self.restrict(&record),
@@ -272,7 +286,10 @@ impl Engine {
                 Address::Entity(entity) => self.entity_answer(&entity, &step, result),
             },
             Event::Purge { tree } => self.purge(tree),
-            Event::Collect { unused } => self.programs.collect(unused, &mut self.batch),
+            Event::Collect { unused } => {
+                assert!(self.placement.is_none(), "a partition does not know what others use");
+                self.programs.collect(unused, &mut self.batch);
+            }
             Event::Tree { id, tree } => self.replace(&id, tree, now),
             Event::Release { owner } => self.release(&owner),
             Event::Tick => {}
@@ -288,7 +305,7 @@ impl Engine {
     }
 
     /// Fires the timers and the delayed signals that are due.
-    fn fire(&mut self, now: i64) {
+    pub(super) fn fire(&mut self, now: i64) {
         while let Some((due, (instance, seq), (life, timer))) = self.scheduler.timers.take(now) {
             self.due(&instance, life, seq, timer, due);
         }

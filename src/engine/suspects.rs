@@ -83,9 +83,10 @@ impl Engine {
         self.suspects.remove(entity.to_string().as_str());
         let error = ErrorData::new("dropped", format!("this message to {entity} was removed by an operator"));
         match &mail.message {
-            Message::Lock { owner, .. } => {
-                let owner = owner.clone();
+            Message::Lock { owner, set, .. } => {
+                let (owner, set) = (owner.clone(), set.clone());
                 self.taken(&Address::Entity(entity.clone()), &mail);
+                self.withdraw(&owner, &set);
                 self.reply(&mail, owner, Err(error));
             }
             _ => self.operation_done(&entity, &mail, Err(error)),

@@ -12,6 +12,7 @@ use crate::builtins::Effect;
 use crate::kv::Batch;
 use crate::machine::{Data, Image};
 
+use super::active::Active;
 use super::entry::Entry;
 use super::history::{Chunk, History};
 use super::keys;
@@ -76,7 +77,7 @@ impl Undo {
         let (bytes, _) = Chunk::encode(entries, 0);
         batch.put(keys::chunk(&record.id, record.first), bytes);
         batch.put(keys::instance(&record.id), record.encode());
-        batch.put(keys::active(&record.id), record.root.clone().into_bytes());
+        batch.put(keys::active(&record.id), Active { root: record.root.clone(), due: None }.encode());
         batch.delete(keys::checkpoint(&record.id));
         Ok(Undo { id: record.id, image: image.clone(), batch, dropped })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::kv::Batch;
 
+use super::active::{Active, Doing};
 use super::address::Address;
 use super::checkpoint::{Checkpoint, Checkpoints, Retention};
 use super::gate::Writes;
@@ -22,6 +23,7 @@ impl Engine {
             || !self.changed.is_empty()
             || self.post.len() > 0
             || self.programs.has_writes()
+            || self.versions.has_writes()
             || self.outbox.has_writes()
             || self.calls.has_writes()
             || self.entities.has_writes()
@@ -46,6 +48,8 @@ impl Engine {
         self.entities.take_writes(&mut batch);
         self.outbox.take_writes(&mut batch);
         self.calls.take_writes(&mut batch);
+        self.versions.take_writes(&mut batch);
+        self.courier.writes_are_taken();
         self.scheduler.take_writes(&mut batch);
         if !self.purged.is_empty() {
             // A key may be deleted and written again.
@@ -71,7 +75,7 @@ impl Engine {
         let mut over = Vec::new();
         for id in std::mem::take(&mut self.changed) {
             let Some(instance) = self.residents.get_mut(&id) else { continue };
-            let bytes = instance.take_writes(&id, grows, &self.checkpoints, batch);
+            let bytes = instance.take_writes(&id, grows, &self.checkpoints, self.scheduler.now, batch);
             let has_ended = instance.has_ended();
             // Many instances are named more than once, and have nothing left to write.
             if bytes > 0 && self.uses.writes(&instance.root, bytes as u64, &self.quotas) && !has_ended {
@@ -87,7 +91,14 @@ impl Engine {
 
 impl Instance {
     /// Takes the writes of an instance, and returns the number of bytes added to its history.
-    fn take_writes(&mut self, id: &str, grows: bool, policy: &Checkpoints, batch: &mut Batch) -> usize {
+    fn take_writes(
+        &mut self,
+        id: &str,
+        grows: bool,
+        policy: &Checkpoints,
+        now: i64,
+        batch: &mut Batch,
+    ) -> usize {
         let mark = batch.writes.len();
         let before = self.take_chunks(grows, batch);
         let bytes = batch.writes[mark..].iter().filter_map(|(_, value)| Some(value.as_ref()?.len())).sum();
@@ -100,11 +111,16 @@ impl Instance {
         if std::mem::take(&mut self.record_changed) {
             batch.put(keys::instance(id), self.record.encode());
         }
-        let active = !ended && self.is_active();
-        if self.saving.indexed.replace(active) != Some(active) {
-            match active {
-                true => batch.put(keys::active(id), self.record.root.clone().into_bytes()),
-                false => batch.delete(keys::active(id)),
+        let doing = if ended { Doing::Nothing } else { self.doing() };
+        if !self.saving.indexed.is_some_and(|entry| doing.is_served_by(entry, now)) {
+            self.saving.indexed = Some(doing);
+            let root = || self.record.root.clone();
+            match doing {
+                Doing::Nothing => batch.delete(keys::active(id)),
+                Doing::Something => batch.put(keys::active(id), Active { root: root(), due: None }.encode()),
+                Doing::Waiting(due) => {
+                    batch.put(keys::active(id), Active { root: root(), due: Some(due) }.encode());
+                }
             }
         }
         bytes

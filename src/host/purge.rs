@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use crate::engine::{Address, Event, Message as Sent, Tree, read_record, unused_programs};
+use crate::engine::{Address, Event, InstanceRecord, Message as Sent, Tree, read_record, unused_programs};
 use crate::machine::{Data, Value};
 
 use super::Answer;
@@ -32,11 +32,28 @@ impl Serving<'_> {
     /// have not ended and waits for them; without, refuses.
     fn purge_or_wait(&mut self, mut purging: Purging, force: bool) -> Result<(), HostError> {
         self.gather();
-        let tree = Tree::read(&self.committer.view(), &purging.ids)?;
+        let mut tree = Tree::read(&self.committer.view(), &purging.ids)?;
+        let mut terminated = Vec::new();
         let mut running = self.engine.unfinished(&tree);
+        if force {
+            // Instances of other partitions are not waited for. They stay, and can be purged by
+            // their own ids.
+            for id in running.iter().filter(|id| !self.engine.is_here(id)) {
+                if purging.given_up.insert(id.clone()) {
+                    terminated.push(id.clone());
+                }
+            }
+        }
+        for id in terminated {
+            self.terminate_to_purge(&id);
+        }
         running.retain(|id| !purging.given_up.contains(id));
         if running.is_empty() {
-            let removed = tree.records.len() as u64;
+            let here = |record: &&InstanceRecord| self.engine.is_here(&record.id);
+            let removed = tree.records.iter().filter(here).count() as u64;
+            if self.engine.placement.is_some() {
+                tree.read_sections(&self.committer.view())?;
+            }
             self.feed(Event::Purge { tree });
             self.gather();
             self.collect()?;
@@ -49,13 +66,16 @@ impl Serving<'_> {
         }
         for id in running {
             if purging.left.insert(id.clone()) {
-                let why = Data::of(&Value::str("it was purged"));
-                let message = Sent::Terminate { why, children: true, by: None };
-                self.send_to(Address::instance(&id), message);
+                self.terminate_to_purge(&id);
             }
         }
         self.clients.purge_later(purging);
         Ok(())
+    }
+
+    fn terminate_to_purge(&mut self, id: &str) {
+        let why = Data::of(&Value::str("it was purged"));
+        self.send_to(Address::instance(id), Sent::Terminate { why, children: true, by: None });
     }
 
     /// Goes on with the purges that waited for an instance, which has ended or can't go on.
@@ -66,8 +86,12 @@ impl Serving<'_> {
         Ok(())
     }
 
-    /// Removes the programs that nobody needs any more.
+    /// Removes the programs that nobody needs any more. In a store of several partitions, others may
+    /// need them.
     fn collect(&mut self) -> Result<(), HostError> {
+        if self.engine.placement.is_some() {
+            return Ok(());
+        }
         let unused = unused_programs(&self.committer.view())?;
         self.feed(Event::Collect { unused });
         Ok(())

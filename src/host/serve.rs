@@ -383,6 +383,13 @@ impl Serving<'_> {
         }
         let images = &mut *self.images;
         let rewinding = rewind(&view, &mut |hash| known_image(images, hash, &view), id, now)?;
+        let ids = || rewinding.instances.iter().map(|back| back.steps.id.as_str());
+        if let Some(away) = ids().find(|id| !self.engine.is_here(id)) {
+            let why = format!(
+                "{id} goes back only together with {away}, which belongs to another partition: rewind {away} first"
+            );
+            return Err(why);
+        }
         let steps = rewinding.instances.iter().map(|back| back.steps.clone()).collect();
         if !dry_run {
             for back in &rewinding.instances {

@@ -344,6 +344,7 @@ impl Machine {
         if section.stage != Stage::Held {
             return Ok(Flow::Go);
         }
+        self.left = section.entities;
         let args = Data::encode(&Value::list(Vec::new()))?;
         let Wait::Answer { seq } = self.request(fiber, id, RequestKind::Effect(Effect::Unlock), args) else {
             return Err(fail("internal", "a request that nobody waits for"));

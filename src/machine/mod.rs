@@ -216,6 +216,8 @@ pub struct Machine {
     /// The critical section that was requested or is held.
     section: Option<messages::Section>,
     next_section: u64,
+    /// The entities of the section that was left last.
+    left: Vec<EntityId>,
     /// The messages of an activity or an operation, in order, numbered from 0.
     sends: Vec<Request>,
     /// The state of the entity, when this is an operation.

@@ -243,6 +243,16 @@ impl Machine {
         self.held().is_some()
     }
 
+    /// Returns the entities of the critical section that the machine holds.
+    pub fn held_entities(&self) -> &[super::EntityId] {
+        self.held().map_or(&[], |section| &section.entities)
+    }
+
+    /// Returns the entities of the critical section that was left last, in this process.
+    pub fn left_entities(&self) -> &[super::EntityId] {
+        &self.left
+    }
+
     /// Returns the number of the next request.
     pub fn next_request(&self) -> u64 {
         self.next_request

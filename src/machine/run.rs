@@ -117,6 +117,7 @@ impl Machine {
             value: Value::Null,
             section: None,
             next_section: 0,
+            left: Vec::new(),
             names_freely: false,
             sends: Vec::new(),
             state: None,

@@ -226,6 +226,7 @@ impl Machine {
             function: saved.function,
             section: saved.section,
             next_section: saved.next_section,
+            left: Vec::new(),
             names_freely: false,
             sends: Vec::new(),
             state: None,

@@ -79,7 +79,7 @@ impl Callers {
             answer: None,
         };
         let from = format!("client-{id}-{}", world.steps);
-        world.driver.handle(Event::Call { id: id.clone(), from, call });
+        world.hand(Event::Call { id: id.clone(), from, call });
         self.asked.insert(id.clone());
     }
 

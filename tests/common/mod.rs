@@ -3,14 +3,18 @@
 #![allow(dead_code)]
 
 pub mod callers;
+pub mod cluster;
 pub mod crowd;
+pub mod database;
 pub mod driver;
 pub mod interventions;
 pub mod operator;
+pub mod outside;
+pub mod partition;
 pub mod place;
 pub mod postgres;
 pub mod program;
-mod promises;
+pub mod promises;
 pub mod sim;
 pub mod steps;
 pub mod tree;

@@ -5,19 +5,18 @@
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use durable::builtins::{Context, Effect};
+use durable::builtins::Effect;
 use durable::engine::{
     Address, Args, Checkpoint, Checkpoints, Ending, Engine, Entry, Event, InstanceRecord, Leaving, Line,
     Message, Output, RecordedRequest, SCRIPT, Status, StepId, StoredLines, Writes, keys, read_call,
     read_history, read_record,
 };
-use durable::kv::{Batch, MemoryTree, Read, Store};
-use durable::machine::{
-    Data, ErrorData, Identity, Image, Machine, Progress, Request, RequestKind, Value, format,
-};
+use durable::kv::{Batch, MemoryTree};
+use durable::machine::{Data, ErrorData, Image, Request, Value, format};
 
 use super::Random;
 use super::driver::Driver;
+use super::{outside, promises};
 
 /// The time of a crash.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,6 +57,14 @@ struct UnderWay {
     output: Output,
     /// The earliest time of its answer, since work takes time.
     until: i64,
+}
+
+/// What a partition has under way while another one is the present one.
+#[derive(Default)]
+struct Desk {
+    held: Vec<Output>,
+    under_way: Vec<UnderWay>,
+    came: Vec<StepId>,
 }
 
 /// The end of a life of the process.
@@ -133,6 +140,10 @@ pub struct World {
     pub(super) out: BTreeMap<String, (usize, usize)>,
     pub trace: Vec<String>,
     outside: Option<Box<dyn Outside>>,
+    /// What the other partitions have under way.
+    desks: Vec<Desk>,
+    /// The number of times that one partition alone crashed.
+    pub alone: u32,
     /// The steps whose results the engine has consumed, and those of them whose writes are durable.
     came: Vec<StepId>,
     pub(super) answered: HashSet<StepId>,
@@ -173,6 +184,8 @@ impl World {
             out: BTreeMap::new(),
             trace: Vec::new(),
             outside: None,
+            desks: Vec::new(),
+            alone: 0,
             came: Vec::new(),
             answered: HashSet::new(),
             broken: HashSet::new(),
@@ -196,20 +209,19 @@ impl World {
         read_record(&self.driver.store, ID).expect("memory can be read")
     }
 
+    /// Whether the script's instance has ended.
+    fn has_ended(&self) -> bool {
+        self.record().is_some_and(|record| record.status.is_ended())
+    }
+
     /// Returns all instances.
     pub fn records(&self) -> Vec<InstanceRecord> {
-        let all = self.driver.store.all(keys::INSTANCES).expect("memory can be read");
-        all.iter().filter_map(|(_, bytes)| InstanceRecord::decode(bytes)).collect()
+        promises::all_records(&self.driver.store)
     }
 
     /// Returns the states of all entities.
     pub fn entities(&self) -> BTreeMap<String, String> {
-        let all = self.driver.store.all(keys::ENTITIES).expect("memory can be read");
-        let shown = |(key, state): (Vec<u8>, Vec<u8>)| {
-            let entity = keys::parse_entity_key(&key).expect("an entity's key");
-            (entity.to_string(), format::display(&Data(state).decode()))
-        };
-        all.into_iter().map(shown).collect()
+        promises::all_entities(&self.driver.store)
     }
 
     /// Returns the observable results of the run: the end and the printed lines of each instance,
@@ -290,17 +302,13 @@ impl World {
 
     /// Runs one life of the process, from its start to the end or a crash.
     fn life(&mut self) -> Result<Life, String> {
-        let mut engine = Engine::new();
-        engine.checkpoints = self.checkpoints;
-        if let Some(resident) = self.resident {
-            engine.resident = resident;
+        self.desks = (0..self.driver.partitions()).map(|_| Desk::default()).collect();
+        for partition in 0..self.driver.partitions() {
+            self.driver.switch(partition);
+            self.begin_process()?;
         }
-        let forgets_releases = self.bug == Some(Bug::LockNotReleased);
-        let hears = |event: &Event| !(forgets_releases && matches!(event, Event::Release { .. }));
-        self.driver.restart(engine, hears)?;
-        // The engine's time doesn't go back, even if the clock does.
-        self.driver.now = self.driver.now.max(self.driver.engine.time());
-        let mut target_ended = self.record().is_some_and(|record| record.status.is_ended());
+        self.driver.switch(self.driver.partition_of(&Address::instance(ID)));
+        let mut target_ended = self.has_ended();
         if let Some(mut outside) = self.outside.take() {
             outside.arrive(self)?;
             self.outside = Some(outside);
@@ -327,6 +335,10 @@ impl World {
             }
             if !self.orderly {
                 self.driver.now += self.random.below(1_000_000) as i64;
+            }
+            if self.driver.partitions() > 1 {
+                self.move_on(&mut held, &mut under_way, idle > 0);
+                self.take_arrivals()?;
             }
             if !self.orderly && self.random.one_in(2) {
                 self.driver.engine.prefer(self.random.below(1_000) as usize);
@@ -373,6 +385,10 @@ impl World {
                 }
                 if !batch.is_empty() || !held.is_empty() {
                     if self.crashes() {
+                        if self.crashes_alone(&mut held, &mut under_way)? {
+                            (idle, target_ended) = (0, self.has_ended());
+                            continue;
+                        }
                         return Ok(Life::Crashed);
                     }
                     if self.bug == Some(Bug::MessageBeforeCommit) {
@@ -388,6 +404,10 @@ impl World {
                     }
                     self.is_durable();
                     if self.crashes() {
+                        if self.crashes_alone(&mut held, &mut under_way)? {
+                            (idle, target_ended) = (0, self.has_ended());
+                            continue;
+                        }
                         return Ok(Life::Crashed);
                     }
                 }
@@ -431,6 +451,10 @@ impl World {
                                 == (step.seq, step.round, step.attempt)
                     });
                 if self.crashes() {
+                    if self.crashes_alone(&mut held, &mut under_way)? {
+                        (idle, target_ended) = (0, self.has_ended());
+                        continue;
+                    }
                     return Ok(Life::Crashed);
                 }
                 if !self.orderly && self.random.one_in(8) {
@@ -447,12 +471,13 @@ impl World {
                 idle = 0;
                 continue;
             }
-            if self.driver.engine.is_ready() || !held.is_empty() || !done.is_empty() {
+            let is_busy = self.driver.engine.is_ready() || !held.is_empty() || !done.is_empty();
+            if is_busy || self.driver.has_transit() {
                 idle = 0;
                 continue;
             }
             idle += 1;
-            if idle < 2 {
+            if idle < 2 * self.driver.partitions() {
                 continue;
             }
             match self.outside_acts(true)? {
@@ -481,10 +506,12 @@ impl World {
                 idle = 0;
                 continue;
             }
-            let work = under_way.iter().map(|under_way| under_way.until).min();
-            match self.driver.engine.next_due().into_iter().chain(work).min() {
+            let elsewhere = self.desks.iter().flat_map(|desk| &desk.under_way);
+            let work = under_way.iter().chain(elsewhere).map(|under_way| under_way.until).min();
+            let is_quiet = self.driver.engines().all(Engine::is_quiet);
+            match self.driver.next_due().into_iter().chain(work).min() {
                 // Signals for later than the end are not waited for.
-                Some(due) if self.to_rest || !target_ended || !self.driver.engine.is_quiet() => {
+                Some(due) if self.to_rest || !target_ended || !is_quiet => {
                     self.driver.now = self.driver.now.max(due);
                     // The process was busy elsewhere, so several timers are due together.
                     if !self.orderly && self.random.one_in(4) {
@@ -493,10 +520,89 @@ impl World {
                 }
                 _ if target_ended => return Ok(Life::Ended),
                 _ => {
-                    return Err(format!("it waits for what nobody does\n{}", self.driver.engine.describe()));
+                    let waits: Vec<String> = self.driver.engines().map(Engine::describe).collect();
+                    return Err(format!("it waits for what nobody does\n{}", waits.join("\n")));
                 }
             }
         }
+    }
+
+    /// Begins the process of the present partition.
+    fn begin_process(&mut self) -> Result<(), String> {
+        let mut engine = Engine::new();
+        engine.checkpoints = self.checkpoints;
+        if let Some(resident) = self.resident {
+            engine.resident = resident;
+        }
+        let forgets_releases = self.bug == Some(Bug::LockNotReleased);
+        let hears = |event: &Event| !(forgets_releases && matches!(event, Event::Release { .. }));
+        self.driver.restart(engine, hears)?;
+        // The engine's time doesn't go back, even if the clock does.
+        self.driver.now = self.driver.now.max(self.driver.engine.time());
+        Ok(())
+    }
+
+    // ---- partitions
+
+    /// Makes another partition the present one: any one, or the next in turn.
+    fn move_on(&mut self, held: &mut Vec<Output>, under_way: &mut Vec<UnderWay>, in_turn: bool) {
+        let (present, count) = (self.driver.present(), self.driver.partitions());
+        let to = match in_turn || self.orderly {
+            true => (present + 1) % count,
+            false => self.random.below(count as u64) as usize,
+        };
+        let mut swap = |world: &mut World, at: usize| {
+            let Desk { held: held_there, under_way: under_way_there, came } = &mut world.desks[at];
+            std::mem::swap(held, held_there);
+            std::mem::swap(under_way, under_way_there);
+            std::mem::swap(&mut world.came, came);
+        };
+        swap(self, present);
+        swap(self, to);
+        self.driver.switch(to);
+    }
+
+    /// Lets the present partition take in what has come for it: a part of it, from each sender in
+    /// order, and some once more.
+    fn take_arrivals(&mut self) -> Result<(), String> {
+        let arrivals = self.driver.arrivals();
+        let mut senders: Vec<_> = arrivals.iter().map(|arrival| arrival.receipt.source).collect();
+        senders.dedup();
+        while !senders.is_empty() {
+            let at = if self.orderly { 0 } else { self.random.below(senders.len() as u64) as usize };
+            let sender = senders.swap_remove(at);
+            let of = arrivals.iter().filter(|arrival| arrival.receipt.source == sender);
+            for arrival in of {
+                if !self.orderly && self.random.one_in(4) {
+                    break;
+                }
+                self.say(|| format!("arrival {:?}", arrival.receipt));
+                self.driver.arrive(arrival)?;
+                if !self.orderly && self.random.one_in(4) {
+                    self.driver.arrive(arrival)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the present partition crash alone, every second time, if there are several. Returns
+    /// whether it did.
+    fn crashes_alone(
+        &mut self,
+        held: &mut Vec<Output>,
+        under_way: &mut Vec<UnderWay>,
+    ) -> Result<bool, String> {
+        if self.driver.partitions() < 2 || self.random.one_in(2) {
+            return Ok(false);
+        }
+        self.alone += 1;
+        held.clear();
+        under_way.clear();
+        self.came.clear();
+        self.say(|| "this partition crashes alone".into());
+        self.begin_process()?;
+        Ok(true)
     }
 
     fn outside_acts(&mut self, rests: bool) -> Result<Acted, String> {
@@ -513,8 +619,35 @@ impl World {
 
     /// Feeds an event from a client. It is durable when this returns, as the client is told.
     pub fn accept(&mut self, event: Event) {
+        let (present, home) = (self.driver.present(), self.home_of(&event));
+        let came = (home != present).then(|| std::mem::take(&mut self.came));
+        self.driver.switch(home);
         self.driver.handle(event);
         self.settle();
+        self.driver.switch(present);
+        if let Some(came) = came {
+            self.came = came;
+        }
+    }
+
+    /// Feeds an event from a client to the partition that it is for. It may get lost.
+    pub fn hand(&mut self, event: Event) {
+        let (present, home) = (self.driver.present(), self.home_of(&event));
+        self.driver.switch(home);
+        self.driver.handle(event);
+        self.driver.switch(present);
+    }
+
+    /// Returns the partition that an event from a client is for.
+    fn home_of(&self, event: &Event) -> usize {
+        let home = match event {
+            Event::Begin { record, .. } => Some(Address::instance(&record.id)),
+            Event::Call { call, .. } => Some(Address::entity(call.entity.clone())),
+            Event::Send { to, .. } => Some(to.clone()),
+            Event::Wake { id } => Some(Address::instance(id)),
+            _ => None,
+        };
+        home.map_or(self.driver.present(), |home| self.driver.partition_of(&home))
     }
 
     /// Makes everything durable that the engine has done so far.
@@ -607,7 +740,7 @@ impl World {
             Some(Bug::LostWake) => kept.writes.retain(|(key, _)| !key.starts_with(keys::ACTIVE)),
             _ => {}
         }
-        self.driver.store.commit(&kept).expect("memory can be written");
+        self.driver.write(&kept);
     }
 
     /// Releases an output, whose writes must be durable.
@@ -728,7 +861,7 @@ impl World {
                 }
                 other => Err(format!("{other:?} has no result")),
             },
-            Output::Activity { program, name, args, key, .. } => {
+            Output::Activity { program, name, .. } => {
                 if self.flaky && self.random.one_in(4) {
                     return Ok((Err(ErrorData::new("unlucky", "this attempt failed")), Vec::new()));
                 }
@@ -736,35 +869,9 @@ impl World {
                     return Ok((Err(ErrorData::new("broken", "it does not work yet")), Vec::new()));
                 }
                 let image = self.driver.image(program).ok_or("an activity of an unknown program")?;
-                let at = image.code.find_isolated(name).ok_or("an unknown activity")?;
-                let body = image.code.isolated[at].body;
-                let args = match args.decode() {
-                    Value::List(args) => args.as_slice().to_vec(),
-                    _ => Vec::new(),
-                };
-                let identity = Identity {
-                    id: step.owner.to_string(),
-                    key: key.clone(),
-                    attempt: step.attempt,
-                    entity: None,
-                };
-                let mut machine = Machine::new(image, Context::Activity, body, args, identity);
-                loop {
-                    match machine.run(1_000_000) {
-                        Progress::OutOfFuel => {}
-                        Progress::Done(result) => return Ok((result, machine.take_sends())),
-                        Progress::Waiting => {
-                            for request in machine.take_requests() {
-                                let RequestKind::Effect(effect) = request.what else {
-                                    return Err("an activity asks for something else than an effect".into());
-                                };
-                                let result =
-                                    self.effect(effect, &request.args, step.seq * 1000 + request.seq);
-                                machine.answer(request.seq, result);
-                            }
-                        }
-                    }
-                }
+                let mut answers =
+                    |effect: Effect, args: &Data, seq: u64| self.effect(effect, args, step.seq * 1000 + seq);
+                outside::activity(image, step, output, &mut answers)
             }
             other => Err(format!("{other:?} can't be carried out")),
         }
@@ -773,25 +880,11 @@ impl World {
     /// Answers an effect. If the world is orderly, the answer depends on the step alone.
     fn effect(&mut self, effect: Effect, args: &Data, number: u64) -> Result<Data, ErrorData> {
         let number = if self.orderly { Random::new(number).next() } else { self.random.next() };
-        let args = match args.decode() {
-            Value::List(args) => args.as_slice().to_vec(),
-            _ => Vec::new(),
-        };
-        let value = match (effect, &args[..]) {
-            (Effect::Now, _) => Value::Instant(self.driver.now),
-            (Effect::Random, _) => Value::float((number % 1000) as f64 / 1000.0),
-            (Effect::RandomInt, [Value::Int(low), Value::Int(high)]) => {
-                Value::Int(low + (number % (high.abs_diff(*low) + 1)) as i64)
-            }
-            (Effect::Uuid, _) => Value::str(format!("{:08x}-0000-4000-8000-000000000000", number as u32)),
-            (Effect::TimeZone, [Value::Str(name)]) => durable::machine::zones::named(name.as_str())?,
-            (Effect::FsExists, _) => Value::bool(number % 2 == 0),
-            (Effect::Env, _) | (Effect::Print | Effect::Log | Effect::Sleep, _) => Value::Null,
-            (Effect::Input, _) if self.input.is_empty() => Value::Null,
-            (Effect::Input, _) => Value::str(self.input.remove(0)),
-            _ => return Err(ErrorData::new("io_error", format!("`{effect}` is not of this world"))),
-        };
-        Ok(Data::encode(&value).expect("data"))
+        match effect {
+            Effect::Input if self.input.is_empty() => Ok(Data::null()),
+            Effect::Input => Ok(Data::of(&Value::str(self.input.remove(0)))),
+            effect => outside::effect_of(effect, args, self.driver.now, number),
+        }
     }
 }
 

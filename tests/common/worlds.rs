@@ -1,5 +1,7 @@
 //! Random programs for the simulator.
 
+use std::collections::BTreeMap;
+
 use super::Random;
 
 /// Returns a program of random statements. Every form of waiting occurs.
@@ -252,4 +254,32 @@ fn key(random: &mut Random, account: u64) -> String {
         (1, _) => format!("{{item: [1, 0], shop: {account}}}"),
         _ => account.to_string(),
     }
+}
+
+/// Checks that every log has each of its numbers once, and in order.
+pub fn check_logs(entities: &BTreeMap<String, String>) -> Result<(), String> {
+    for (entity, state) in entities {
+        if entity.starts_with("Account@gone") {
+            return Err(format!("{entity} is left behind: {state}"));
+        }
+        let Some(name) = entity.strip_prefix("Log@") else { continue };
+        let list = state.split(['[', ']']).nth(1).unwrap_or_default();
+        let seen: Vec<i64> = list.split(", ").filter_map(|n| n.parse().ok()).collect();
+        let wanted: Vec<i64> = match name.split('-').next() {
+            Some("loop") => (0..seen.len() as i64).rev().collect(),
+            // Some numbers may be missing, since they went elsewhere. None occurs twice, and they
+            // are in order.
+            Some("log" | "told") => {
+                let mut sorted = seen.clone();
+                sorted.sort();
+                sorted.dedup();
+                sorted
+            }
+            _ => continue,
+        };
+        if seen != wanted {
+            return Err(format!("{entity} has {seen:?} instead of {wanted:?}"));
+        }
+    }
+    Ok(())
 }

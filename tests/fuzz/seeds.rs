@@ -204,7 +204,10 @@ fn store() -> MemoryTree {
         put(keys::instance(&record.id), record.encode());
     }
     put(keys::active("order-17"), b"order-17".to_vec());
-    put(keys::deployed("Account"), Deployed { program: hash, permissions: permissions() }.encode());
+    put(
+        keys::deployed("Account"),
+        Deployed { program: hash, permissions: permissions(), version: None }.encode(),
+    );
     put(keys::entity(&account("ada")), data(everything()).0);
     put(keys::lock(&account("ada")), hold().encode());
     put(keys::lines(3), lines().encode());
@@ -228,7 +231,7 @@ fn of_history() {
     seeds.add(3, &lines().encode());
     seeds.add(4, &program().1.encode());
     seeds.add(5, &hold().encode());
-    seeds.add(6, &Deployed { program: program().0, permissions: permissions() }.encode());
+    seeds.add(6, &Deployed { program: program().0, permissions: permissions(), version: None }.encode());
     let few: Vec<Entry> = entries().drain(..2).collect();
     for entries in [entries(), few] {
         let (bytes, _) = Chunk::encode(entries, 0);
