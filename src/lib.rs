@@ -16,6 +16,8 @@ pub mod check;
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]
+pub mod cluster;
+#[doc(hidden)]
 pub mod code;
 #[doc(hidden)]
 pub mod compress;

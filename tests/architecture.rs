@@ -12,7 +12,7 @@ use std::process::Command;
 use common::{DURABLE, files, files_below, repository};
 
 /// The layers, top to bottom. Each layer uses only those before it.
-const LAYERS: [&str; 25] = [
+const LAYERS: [&str; 26] = [
     "internal",
     "kv",
     "compress",
@@ -35,6 +35,7 @@ const LAYERS: [&str; 25] = [
     "host",
     "api",
     "archive",
+    "cluster",
     "http",
     "runtime",
     "cli",

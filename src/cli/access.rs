@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::api::{Answer, Command, Connection, HostSession, Queries, Query, QueryError, Reply};
+use crate::cluster::{Client, ClientError};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{History, InstanceRecord};
 use crate::kv::{Cause, Endpoint, StoreError};
@@ -12,6 +13,7 @@ use crate::machine::{ErrorData, bad_own_id};
 use crate::store::{self, DiskStore};
 
 use super::arguments::May;
+use super::cluster;
 use super::permissions::permissions;
 use super::problem::{Problem, unreadable};
 use super::{FAILED, STORE, UNKNOWN, USAGE};
@@ -33,6 +35,7 @@ pub enum Opened {
 
 /// Opens a store, or reaches the process that has it.
 pub fn open(folder: &Path) -> Result<Opened, Problem> {
+    not_in_database(folder)?;
     open_by(folder, store::open).map_err(Problem::from)
 }
 
@@ -69,8 +72,22 @@ fn open_by(
     }
 }
 
+/// Refuses a store in a database, for a command that works on folders alone.
+fn not_in_database(store: &Path) -> Result<(), Problem> {
+    match cluster::url(store)? {
+        Some(url) => {
+            Err(Problem::new(USAGE, format!("this command works on a store in a folder, and not on {url}"))
+                .hint(
+                    "`durable serve --store URL` runs what is in a database, and `durable start` adds to it",
+                ))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Checks that a store exists, without creating one.
 pub fn is_there(folder: &Path) -> Result<(), Problem> {
+    not_in_database(folder)?;
     if folder.exists() {
         return Ok(());
     }
@@ -88,6 +105,7 @@ pub fn own(folder: &Path) -> Result<DiskStore, Problem> {
 
 /// Opens a store for reading; nothing in it is changed.
 pub fn look(folder: &Path) -> Result<DiskStore, Problem> {
+    not_in_database(folder)?;
     match open_by(folder, DiskStore::look)? {
         Opened::Own(store) => Ok(*store),
         Opened::Another(_, error) => Err(error.into()),
@@ -99,11 +117,16 @@ pub enum Access {
     Here(Box<HostSession>),
     /// Another process has the store.
     There(Connection),
+    /// The store is in a database.
+    Cluster(Box<Client>),
 }
 
 impl Access {
     /// Opens an existing store, or reaches the process that has it.
     pub fn open(folder: &Path) -> Result<Access, Problem> {
+        if let Some(url) = cluster::url(folder)? {
+            return Ok(Access::Cluster(Box::new(cluster::client(&url)?)));
+        }
         is_there(folder)?;
         let opened = match open_by(folder, store::open) {
             // A store that cannot be written can still be read.
@@ -115,6 +138,9 @@ impl Access {
 
     /// Opens a store like [`Access::open`], and creates the store if there is none.
     pub fn open_or_make(folder: &Path) -> Result<Access, Problem> {
+        if let Some(url) = cluster::url(folder)? {
+            return Ok(Access::Cluster(Box::new(cluster::client(&url)?)));
+        }
         open(folder).map(Access::of)
     }
 
@@ -140,6 +166,7 @@ impl Access {
             Access::There(connection) => {
                 connection.command(command).map_err(|error| lost(&crate::os::reason(&error)))
             }
+            Access::Cluster(client) => Ok(client.ask(command)?),
         }
     }
 
@@ -160,7 +187,7 @@ impl Access {
     pub fn close(self) -> Result<(), Problem> {
         match self {
             Access::Here(session) => Ok(session.close()?),
-            Access::There(_) => Ok(()),
+            Access::There(_) | Access::Cluster(_) => Ok(()),
         }
     }
 }
@@ -170,6 +197,7 @@ impl Queries for Access {
         match self {
             Access::Here(session) => session.host.store().query(query),
             Access::There(connection) => connection.query(query),
+            Access::Cluster(client) => client.query(query),
         }
     }
 }
@@ -177,6 +205,17 @@ impl Queries for Access {
 fn lost(reason: &str) -> Problem {
     let title = format!("the process that has the store does not answer: {reason}");
     Problem::new(STORE, title).hint("once it has ended, try again")
+}
+
+impl From<ClientError> for Problem {
+    fn from(error: ClientError) -> Problem {
+        match error {
+            ClientError::Store(error) => error.into(),
+            ClientError::OtherVersion => Problem::new(STORE, error.to_string())
+                .hint("`durable cluster` shows the versions of the workers"),
+            ClientError::NotHere(_) => Problem::new(USAGE, error.to_string()),
+        }
+    }
 }
 
 impl From<QueryError> for Problem {

@@ -3,6 +3,7 @@
 mod http;
 mod programs;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -91,6 +92,8 @@ pub enum Command {
     Deploy(Deploy),
     /// Open the page of the store's HTTP server
     Open(Open),
+    /// Show the workers and partitions of a store in a database
+    Cluster(ClusterView),
     /// List instances
     List(List),
     /// Show one instance
@@ -118,9 +121,19 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct InStore {
-    /// The folder of the store
+    /// The folder of the store, or the URL of its database: postgres://user@host/database
     #[arg(long, value_name = "DIR", default_value = ".durable")]
     pub store: PathBuf,
+}
+
+/// Which cluster to show.
+#[derive(Args)]
+pub struct ClusterView {
+    /// Print one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub store: InStore,
 }
 
 #[derive(Args)]
@@ -209,6 +222,12 @@ pub enum Kept {
 pub struct Serve {
     #[command(flatten)]
     pub http: Http,
+    /// On a store in a database: the time after which other workers take over when this one is silent
+    #[arg(long, value_name = "DURATION")]
+    pub lease: Option<String>,
+    /// On a store in a database: the address at which other workers and clients reach this one with hints
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<SocketAddr>,
     #[command(flatten)]
     pub keep: Keep,
     #[command(flatten)]

@@ -93,7 +93,7 @@ fn unanswered(store: &Access, entity: &EntityId, again: &str) -> Problem {
     };
     let goes_on = match store {
         Access::Here(_) => "; it is answered when a process has the store, such as `durable serve`",
-        Access::There(_) => "",
+        Access::There(_) | Access::Cluster(_) => "",
     };
     Problem::new(FAILED, format!("{entity} has not answered{why}"))
         .hint(format!("the call is kept, and happens once{goes_on}: {again}"))

@@ -10,6 +10,7 @@ mod asks;
 mod call;
 mod check;
 mod clients;
+mod cluster;
 mod document;
 mod entities;
 mod explain;
@@ -120,6 +121,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Serve(place) => serve::serve(place),
         Command::Deploy(deploy) => serve::deploy(deploy),
         Command::Open(open) => serve::open(open),
+        Command::Cluster(view) => cluster::cluster(view),
         Command::Entities(list) => entities::entities(list),
         Command::Entity(one) => entities::entity(one),
         Command::Locks(list) => entities::locks(list),

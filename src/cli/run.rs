@@ -23,7 +23,7 @@ use super::outcome::{Shows, outcome, stuck, wait_there};
 use super::permissions::permissions;
 use super::problem::{Problem, note, unreadable};
 use super::script::{Script, choose, is_script, suspended};
-use super::{FAILED, INTERRUPTED, USAGE, program, telemetry};
+use super::{FAILED, INTERRUPTED, USAGE, cluster, program, telemetry};
 
 /// Returns the part of histories that is kept.
 pub fn retention(keep: &Keep) -> Retention {
@@ -49,6 +49,10 @@ pub fn run(mut run: Run) -> Result<u8, Problem> {
     let image = image(&run.file, &permissions)?;
     resident::begin_phase();
     let script = Script { file: run.file.display().to_string(), args, image, permissions };
+    if let Some(url) = cluster::url(&run.store.store)? {
+        bad_id?;
+        return cluster::run(&url, &run, script);
+    }
     loop {
         match access::open(&run.store.store)? {
             Opened::Own(store) => return run_here(*store, &run, script, bad_id),
@@ -66,7 +70,6 @@ pub fn run(mut run: Run) -> Result<u8, Problem> {
 }
 
 fn run_here(store: DiskStore, run: &Run, script: Script, bad_id: Result<(), Problem>) -> Result<u8, Problem> {
-    let Script { file, args, image, permissions } = script;
     let (id, known) = match &run.id {
         Some(id) => {
             let known = store.instance(id)?;
@@ -77,25 +80,43 @@ fn run_here(store: DiskStore, run: &Run, script: Script, bad_id: Result<(), Prob
             }
             (id.clone(), known)
         }
-        None => choose(&store, &file, &args, &image)?,
+        None => choose(&store, &script.file, &script.args, &script.image)?,
     };
+    let permissions = script.permissions.clone();
+    resident::begin_phase();
+    let settings = settings(run, permissions);
+    let mut session = HostSession::open(Box::new(store), settings, Some(&id))?;
+    let shows = enter(&mut session.host, run, script, &id, known)?;
+    finish(session, &[id], run.json, shows)
+}
+
+/// Returns the settings of a run.
+pub(super) fn settings(run: &Run, permissions: Permissions) -> Settings {
     let durability = match run.durability {
         Durability::Each => host::Durability::Each,
         Durability::Output => host::Durability::Output,
         Durability::None => host::Durability::None,
     };
-    resident::begin_phase();
-    let settings = Settings {
+    Settings {
         durability,
         retention: retention(&run.keep),
         quotas: quotas(&run.keep),
         permissions,
         lean: true,
         ..Settings::default()
-    };
-    let mut session = HostSession::open(Box::new(store), settings, Some(&id))?;
-    let host = &mut session.host;
-    let wanted = InstanceRecord::new(&id, image.code.hash, &file, SCRIPT, args, host::now());
+    }
+}
+
+/// Begins an instance of a script, or goes on with a known one.
+pub(super) fn enter(
+    host: &mut Host,
+    run: &Run,
+    script: Script,
+    id: &str,
+    known: Option<InstanceRecord>,
+) -> Result<Shows, Problem> {
+    let Script { file, args, image, .. } = script;
+    let wanted = InstanceRecord::new(id, image.code.hash, &file, SCRIPT, args, host::now());
     let mut shows = Shows::Nothing;
     match joined(host, known, &wanted, run.if_exists.into())? {
         None => {
@@ -114,7 +135,7 @@ fn run_here(store: DiskStore, run: &Run, script: Script, bad_id: Result<(), Prob
             go_on(host, &known)?;
         }
     }
-    finish(session, &[id], run.json, shows)
+    Ok(shows)
 }
 
 /// Returns the instance that a run joins, if there is one. An instance that the run replaces is
@@ -242,6 +263,9 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
 /// Waits for an instance's end and shows its outcome. If no other process has the store, this
 /// process runs the instance.
 pub fn wait(one: One) -> Result<u8, Problem> {
+    if let Some(url) = cluster::url(&one.store.store)? {
+        return cluster::wait(&url, &one);
+    }
     access::is_there(&one.store.store)?;
     match access::open(&one.store.store)? {
         Opened::Another(connection, _) => wait_there(connection, &one.id, one.json, Shows::Results),
@@ -279,7 +303,12 @@ fn script_args(run: &Run) -> Result<Data, Problem> {
 }
 
 /// Runs the host until everything is done, and shows how the instances ended.
-fn finish(mut session: HostSession, ids: &[String], as_json: bool, shows: Shows) -> Result<u8, Problem> {
+pub(super) fn finish(
+    mut session: HostSession,
+    ids: &[String],
+    as_json: bool,
+    shows: Shows,
+) -> Result<u8, Problem> {
     stop_on_signals(&session.host);
     // Without the listener, other processes only learn that the store is in use.
     if let Err(error) = session.listen() {

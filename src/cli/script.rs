@@ -33,7 +33,9 @@ pub fn choose(
     let mut last = 0u64;
     let of_file = InstanceFilter { prefix: format!("{stem}-"), ..InstanceFilter::default() };
     for record in access::instances(store, &of_file)? {
-        let Some(number) = record.id[stem.len() + 1..].parse::<u64>().ok() else { continue };
+        // In a database, the number of the script's partition follows.
+        let number = record.id[stem.len() + 1..].split('!').next().unwrap_or_default();
+        let Ok(number) = number.parse::<u64>() else { continue };
         last = last.max(number);
         let same = record.status == Status::Running
             && record.function == SCRIPT

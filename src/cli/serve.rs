@@ -8,14 +8,14 @@ use std::process::{Command as Process, Stdio};
 use serde_json::json;
 
 use crate::api::{Command, HostSession, Reply};
-use crate::host::Settings;
+use crate::host::{Callbacks, Settings};
 use crate::http::{Address, Keys, Listening, Options, Scope, Service, Tls, callbacks, listen};
 use crate::os::reason;
 
 use super::access::Access;
 use super::arguments::{Deploy, Http, Open, Serve};
 use super::problem::{Problem, note};
-use super::{FAILED, STORE, USAGE, print, program, run};
+use super::{FAILED, STORE, USAGE, cluster, print, program, run};
 
 /// The file of a store with the tokens of its HTTP server.
 const TOKENS: &str = "token";
@@ -25,20 +25,18 @@ const ADDRESS: &str = "http";
 /// Runs everything that can run, until the process is stopped.
 pub fn serve(serve: Serve) -> Result<u8, Problem> {
     let _exporter = super::telemetry::begin(&serve.telemetry)?;
-    let place = serve.store;
+    if let Some(url) = cluster::url(&serve.store.store)? {
+        return cluster::serve(&url, &serve);
+    }
+    if serve.lease.is_some() || serve.address.is_some() {
+        return Err(Problem::new(USAGE, "`--lease` and `--address` are for stores in a database")
+            .hint("a store in a folder has one process, which it belongs to until that ends"));
+    }
     let tls = checked(&serve.http)?;
+    let place = &serve.store;
     let store = super::access::own(&place.store)?;
-    let mut session = HostSession::new(
-        Box::new(store),
-        Settings {
-            stays: true,
-            lean: true,
-            retention: run::retention(&serve.keep),
-            quotas: run::quotas(&serve.keep),
-            permissions: super::permissions::permissions(&serve.may)?,
-            ..Settings::default()
-        },
-    );
+    let settings = Settings { lean: true, ..settings(&serve)? };
+    let mut session = HostSession::new(Box::new(store), settings);
     run::stop_on_signals(&session.host);
     session.watch_slices(None);
     session.host.recover(None)?;
@@ -46,7 +44,10 @@ pub fn serve(serve: Serve) -> Result<u8, Problem> {
         .listen()
         .map_err(|error| Problem::new(STORE, format!("clients can't reach it: {}", reason(&error))))?;
     // The server ends before the host does.
-    let http = begin_http(&serve.http, tls, &mut session, &place.store)?;
+    let (handle, reads) = (session.host.handle(), session.host.reads());
+    let begin = move |options| Service::new(handle, reads, options);
+    let host = &mut session.host;
+    let http = begin_http(&serve.http, tls, begin, |callbacks| host.make_callbacks(callbacks), &place.store)?;
     match &http {
         Some(http) => note(&format!("listening on {}", http.url)),
         None => note(&format!("serving {}", place.store.display())),
@@ -57,8 +58,19 @@ pub fn serve(serve: Serve) -> Result<u8, Problem> {
     Ok(0)
 }
 
+/// Returns the settings of a process that stays.
+pub(super) fn settings(serve: &Serve) -> Result<Settings, Problem> {
+    Ok(Settings {
+        stays: true,
+        retention: run::retention(&serve.keep),
+        quotas: run::quotas(&serve.keep),
+        permissions: super::permissions::permissions(&serve.may)?,
+        ..Settings::default()
+    })
+}
+
 /// Checks the arguments of the HTTP server, and reads its certificate.
-fn checked(http: &Http) -> Result<Option<Tls>, Problem> {
+pub(super) fn checked(http: &Http) -> Result<Option<Tls>, Problem> {
     let tls = match &http.http_tls[..] {
         [] => None,
         [certificates, key] => {
@@ -82,8 +94,8 @@ fn checked(http: &Http) -> Result<Option<Tls>, Problem> {
 }
 
 /// A running HTTP server, and the file that names its address.
-struct Running {
-    url: String,
+pub(super) struct Running {
+    pub(super) url: String,
     file: std::path::PathBuf,
     _listening: Listening,
 }
@@ -95,10 +107,13 @@ impl Drop for Running {
     }
 }
 
-fn begin_http(
+/// Begins the HTTP server, if there is to be one. `folder` has the tokens, and the address for
+/// `durable open`.
+pub(super) fn begin_http(
     http: &Http,
     tls: Option<Tls>,
-    session: &mut HostSession,
+    service: impl FnOnce(Options) -> Service,
+    callback: impl FnOnce(Callbacks),
     folder: &Path,
 ) -> Result<Option<Running>, Problem> {
     let Some(socket) = http.http else { return Ok(None) };
@@ -111,7 +126,7 @@ fn begin_http(
     let hosts = http.http_host.iter().map(|host| host.to_ascii_lowercase()).collect();
     let options = Options { keys: keys.clone(), hosts, secure, folder: folder.to_path_buf() };
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let service = Service::new(session.host.handle(), session.host.reads(), options);
+    let service = service(options);
     let address = Address { socket, behind_proxy: http.http_behind_proxy };
     let listening = listen(&address, tls, service).map_err(|error| {
         let hint = match error.kind() {
@@ -121,7 +136,7 @@ fn begin_http(
         Problem::new(STORE, format!("{socket} can't be used: {}", reason(&error))).hint(hint)
     })?;
     let url = format!("{scheme}://{}", listening.address);
-    session.host.make_callbacks(callbacks(&public(http, &url, listening.address.port()), keys));
+    callback(callbacks(&public(http, &url, listening.address.port()), keys));
     let file = folder.join(ADDRESS);
     fs::write(&file, format!("{url}\n")).map_err(|error| {
         Problem::new(STORE, format!("{} can't be written: {}", file.display(), reason(&error)))

@@ -48,6 +48,8 @@ pub const FUNCTIONS: &[u8] = b"f/";
 pub const LINES: &[u8] = b"o/";
 pub const CALLS: &[u8] = b"k/";
 pub const ANSWERS: &[u8] = b"r/";
+/// The prefix of the keys with the state of an engine as a whole.
+pub const OWN: &[u8] = b"s/";
 /// The key of the time that the store has reached.
 pub const TIME: &[u8] = b"s/time";
 /// The key of the versions of deployments that a partition knows.
@@ -60,6 +62,12 @@ pub const FIRST_LIFE: u64 = 1;
 pub const ENTITY_MAIL: &[u8] = b"m/e";
 /// The key that says that the keys of all entities are canonical.
 pub const CANONICAL: &[u8] = b"s/keys";
+
+/// The prefixes of the keys that a partition reads when it is taken over. All other keys belong to
+/// the whole store.
+pub const QUEUED: &[&[u8]] = &[ACTIVE, MAIL, LOCKS, LINES, ANSWERS, OWN];
+/// The prefixes of the partition's own keys that are numbered.
+pub const NUMBERED: &[&[u8]] = &[LINES, ANSWERS];
 
 fn joined(prefix: &[u8], rest: &[u8]) -> Vec<u8> {
     [prefix, rest].concat()

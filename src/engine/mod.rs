@@ -101,11 +101,12 @@ pub use functions::{Function, function, functions, orchestrations};
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
 pub use history::{Chunk, ChunkError, History};
 pub use instance::{SCRIPT, test_function};
+pub use keys::{NUMBERED, QUEUED};
 pub use known::{Known, known_id, not_ended, shown};
 pub use message::{Mail, Message, StoredMail};
 pub use open::Open;
 pub use outbox::{Line, StoredLines};
-pub use placement::Placement;
+pub use placement::{Placement, SlotRange, slot_of_key};
 pub use program::{
     StoredProgram, build_image, known_image, load_image, load_modules, program_writes, read_modules,
     startable,

@@ -117,7 +117,7 @@ fn slot_of_hash(hash: u64) -> u32 {
 }
 
 /// Returns the partition that a route is pinned to, if it is.
-fn pin(route: &str) -> Option<Partition> {
+pub fn pin(route: &str) -> Option<Partition> {
     let (_, digits) = route.rsplit_once('!')?;
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number: Partition = if is_number { digits.parse().ok()? } else { return None };

@@ -116,6 +116,11 @@ impl Unseen {
         }
     }
 
+    /// Drops everything, since something has changed that is not known here.
+    pub(super) fn lose(&mut self) {
+        *self = Unseen { has_lost: true, ..Unseen::default() };
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.batches.is_empty() && !self.has_lost
     }

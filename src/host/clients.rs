@@ -10,8 +10,7 @@ use hashbrown::HashMap;
 
 use crate::engine::Ending;
 
-use super::command::Reply;
-use super::{Answer, EffectResult};
+use super::Answer;
 
 /// The parties that wait for instances.
 #[derive(Default)]
@@ -76,11 +75,9 @@ impl Clients {
         self.waiting.entry(id).or_default().push(to);
     }
 
-    /// Tells the waiting clients that an instance has ended.
-    pub(super) fn tell(&mut self, instance: &str) {
-        for client in self.waiting.remove(instance).unwrap_or_default() {
-            let _ = client.send(Reply::Ended);
-        }
+    /// Removes and returns the clients that wait for an instance, which has ended.
+    pub(super) fn take_waiting(&mut self, instance: &str) -> Vec<Answer> {
+        self.waiting.remove(instance).unwrap_or_default()
     }
 
     /// Takes note of the end of an instance. Returns why the instance failed if nobody waits for it
@@ -130,15 +127,15 @@ impl Clients {
         self.calls.entry(call).or_default().push(Calling { number, deadline, reply });
     }
 
-    /// Passes the answer of a call to the clients that wait for it.
-    pub(super) fn answer(&mut self, call: &str, result: &EffectResult) {
-        for Calling { number, deadline, reply } in self.calls.remove(call).unwrap_or_default() {
+    /// Removes and returns the clients that wait for the answer of a call.
+    pub(super) fn take_callers(&mut self, call: &str) -> Vec<Answer> {
+        let calling = self.calls.remove(call).unwrap_or_default();
+        for Calling { number, deadline, .. } in &calling {
             if let Some(due) = deadline {
-                self.deadlines.remove(&(due, call.to_string(), number));
+                self.deadlines.remove(&(*due, call.to_string(), *number));
             }
-            // The client may be gone.
-            let _ = reply.send(Reply::Answered(result.clone()));
         }
+        calling.into_iter().map(|one| one.reply).collect()
     }
 
     /// Returns the time at which the next client stops waiting for an answer.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{InstanceRecord, Steps};
+use crate::engine::{Address, InstanceRecord, Steps};
 use crate::machine::{Data, EntityId, ErrorData, IfExists};
 use crate::permissions::Permissions;
 
@@ -83,6 +83,30 @@ pub enum Command {
     Attend(Box<Attending>),
 }
 
+impl Command {
+    /// Returns the instance or the entity that the command concerns first: its partition carries the
+    /// command out. Any partition can make a program known to all.
+    pub fn concerns(&self) -> Option<Address> {
+        Some(match self {
+            Command::Start(starting) => Address::instance(&starting.record.id),
+            Command::StartDeployed { id, .. } => Address::instance(id.as_deref()?),
+            Command::Raise { id, .. }
+            | Command::Suspend { id }
+            | Command::Resume { id }
+            | Command::Terminate { id, .. }
+            | Command::Cancel { id, .. }
+            | Command::Rewind { id, .. }
+            | Command::Wait(id) => Address::instance(id),
+            Command::Signal { entity, .. } | Command::Call { entity, .. } | Command::DropMessage(entity) => {
+                Address::entity(entity.clone())
+            }
+            Command::Purge { ids, .. } => Address::instance(ids.first()?),
+            Command::Attend(attending) => Address::instance(&attending.starting.record.id),
+            Command::Deploy { .. } => return None,
+        })
+    }
+}
+
 /// The reply to a command.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Reply {
@@ -110,4 +134,6 @@ pub enum Reply {
     Removed(u64),
     /// The command cannot be executed, for this reason.
     Refused(String),
+    /// Another partition has the instance or the entity now. Nothing was done.
+    Moved,
 }

@@ -5,7 +5,9 @@ use std::sync::mpsc::Sender;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot::{Receiver, channel};
 
-use super::{Command, FromGuest, Message, Reply};
+use crate::kv::Arrival;
+
+use super::{Answer, Command, FromGuest, Message, Reply};
 
 /// The means to send commands to a host, and to stop it. Clones reach the same host.
 #[derive(Clone, Debug)]
@@ -20,14 +22,31 @@ impl Handle {
         Handle { sender, queue }
     }
 
+    /// Returns a handle whose messages come to the receiver.
+    pub(crate) fn channel() -> (Handle, std::sync::mpsc::Receiver<Message>) {
+        let (sender, messages) = std::sync::mpsc::channel();
+        (Handle { sender, queue: Gauge::default() }, messages)
+    }
+
+    /// Passes a command on, with the receiver of its reply.
+    pub(crate) fn pass(&self, command: Command, reply: Answer) {
+        self.queue.inc();
+        let _ = self.sender.send(Message::Client { command, reply });
+    }
+
     /// Sends a command. The reply comes when it is durable. The receiver gets an error if the host
     /// has ended.
     pub fn ask(&self, command: Command) -> Receiver<Reply> {
         let (reply, answer) = channel();
         self.queue.inc();
         // A host that has ended drops the command, which the receiver sees.
-        let _ = self.sender.send(Message::Client { command, reply });
+        let _ = self.sender.send(Message::Client { command, reply: Answer::Here(reply) });
         answer
+    }
+
+    /// Passes on something that was sent to the host's partition. Each arrival is passed on once.
+    pub fn arrive(&self, arrival: Arrival) {
+        let _ = self.sender.send(Message::Arrival(arrival));
     }
 
     /// Passes on the message of a guest.

@@ -6,6 +6,7 @@
 //! next batch has all of its writes since. The host knows nothing of the language's syntax.
 
 mod activities;
+mod answer;
 mod at;
 mod callbacks;
 mod changes;
@@ -24,6 +25,7 @@ mod groups;
 mod guests;
 mod handle;
 mod http;
+mod lease;
 mod load;
 mod measures;
 mod outgoing;
@@ -49,6 +51,7 @@ mod walk;
 mod workers;
 mod writer;
 
+pub(crate) use answer::Answer;
 pub use callbacks::Callbacks;
 pub use changes::{Change, Changes, Followed, News};
 pub use clock::{Clock, now};
@@ -58,6 +61,7 @@ pub use groups::Groups;
 pub(crate) use guests::FromGuest;
 pub use guests::{GuestDesk, Shown};
 pub use handle::Handle;
+pub use lease::Lease;
 pub use measures::Measures;
 pub use reads::{Ended, Reads};
 pub use run::Host;
@@ -69,11 +73,9 @@ use std::rc::Rc;
 
 use crate::builtins::Effect;
 use crate::code::ProgramHash;
+use crate::kv::Arrival;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request, Value};
 use crate::permissions::Permissions;
-
-/// The receiver of the reply to a client.
-pub(crate) type Answer = tokio::sync::oneshot::Sender<Reply>;
 
 /// The programs that are ready to run, by their hashes.
 type Images = HashMap<ProgramHash, Rc<Image>>;
@@ -95,6 +97,8 @@ pub(crate) enum Message {
     Written,
     /// A client sends a command.
     Client { command: Command, reply: Answer },
+    /// Another partition or a client of the store has sent something.
+    Arrival(Arrival),
     /// A guest has shown something, has read a line, or has gone.
     Guest(FromGuest),
     /// The condition that the loop's caller waits for may have changed.

@@ -59,6 +59,35 @@ impl Reads {
         Reads { shared: Arc::new(shared) }
     }
 
+    /// Returns reads of a store that other hosts write. Their changes are told by
+    /// [`Reads::changed`].
+    pub(crate) fn of(reader: Reader) -> Reads {
+        Reads::new(reader)
+    }
+
+    /// Adds the changes of a durable batch for followers.
+    pub(crate) fn changed(&self, batch: &Batch) {
+        self.progress().applied += 1;
+        let batch = if self.is_followed() { batch.clone() } else { Batch::default() };
+        self.is_durable(&Arc::new(batch));
+    }
+
+    /// Lets followers read everything again, because something has changed that is not known here.
+    pub(crate) fn has_gap(&self) {
+        self.progress().unseen.lose();
+        self.shared.changed.notify_all();
+    }
+
+    /// Whether somebody follows the changes.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.progress().asked.is_some_and(|asked| asked.elapsed() < FOLLOWED)
+    }
+
+    /// Ends all reads.
+    pub(crate) fn close(&self) {
+        self.end();
+    }
+
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

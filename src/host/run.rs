@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Ending, Engine, Event, InstanceRecord, Message as Sent, Output, Tree, Undo, Waiter,
-    read_history, read_record, recovery_of_any,
+    Address, Ending, Engine, Event, Incoming, InstanceRecord, Message as Sent, Output, Placement, Tree, Undo,
+    Waiter, read_history, read_record, recovery_of_any,
 };
-use crate::kv::{Endpoint, Reader, SharedStore};
+use crate::kv::{Arrival, Endpoint, Reader, SharedStore, Source};
 use crate::machine::{Data, Image, format};
 use crate::permissions::{self, Permissions};
 
@@ -32,7 +32,7 @@ use super::reads::Reads;
 use super::serve::Serving;
 use super::settings::{HostError, Settings};
 use super::suspects::Suspects;
-use super::{Handle, Images, Message, Terminal, effects};
+use super::{Answer, Handle, Images, Lease, Message, Terminal, effects};
 
 /// Runs instances in a store.
 pub struct Host {
@@ -77,6 +77,11 @@ impl Host {
             measures,
             recovered: false,
         }
+    }
+
+    /// Makes the store one of several partitions. Call this first.
+    pub fn place(&mut self, placement: Placement) {
+        self.engine.placement = Some(placement);
     }
 
     /// Returns a host that serves clients alone. No instance goes on in it.
@@ -477,14 +482,15 @@ impl Host {
                 self.measures.queue.dec();
                 self.serving().carry_out(command, reply)?;
             }
+            Message::Arrival(arrival) => self.arrival(arrival)?,
             Message::Written => {
                 if self.committer.on_written()? {
                     self.release()?;
                 }
             }
             Message::Guest(message) => self.guest(message)?,
-            // The caller of the loop looks again.
-            Message::Wake => {}
+            // The caller of the loop looks again, and a lease may hold again.
+            Message::Wake => self.release()?,
             Message::Interrupt => return Err(HostError::Interrupted),
         }
         Ok(())
@@ -581,13 +587,45 @@ impl Host {
         self.release()
     }
 
+    /// Whether outputs may leave: another process may have the store by now if the lease is over.
+    fn may_act(&self) -> bool {
+        self.settings.lease.as_ref().is_none_or(Lease::holds)
+    }
+
+    /// Whether another partition carries a command out, since partitions were split.
+    fn is_elsewhere(&self, command: &Command) -> bool {
+        let concerns = command.concerns();
+        self.engine.placement.as_ref().zip(concerns).is_some_and(|(placement, at)| !placement.has(&at))
+    }
+
+    /// Takes in something that was sent to the partition of this host.
+    fn arrival(&mut self, arrival: Arrival) -> Result<(), HostError> {
+        match arrival.receipt.source {
+            Source::Partition(_) => self.feed(Event::Arrive { incoming: Incoming::read(&arrival)? }),
+            Source::Client => {
+                let to = Answer::Stored(arrival.receipt);
+                match Command::from_stored(&arrival.body) {
+                    Some(command) if self.is_elsewhere(&command) => self.serving().reply(to, Reply::Moved),
+                    Some(command) => self.serving().carry_out(command, to)?,
+                    None => {
+                        let reason = "the worker does not understand the client, which is of another version";
+                        self.serving().reply(to, Reply::Refused(reason.into()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Lets out everything whose writes are durable.
     fn release(&mut self) -> Result<(), HostError> {
         let mut written = Vec::new();
         // The lines that were written, by their runs.
         let mut lines: Vec<(u64, usize)> = Vec::new();
         // Outputs that are held during this loop depend on later writes.
-        while let Some(held) = self.committer.outgoing.next_open() {
+        while self.may_act()
+            && let Some(held) = self.committer.outgoing.next_open()
+        {
             if !matches!(held, AwaitingCommit::Line { .. }) {
                 // An output after a line leaves when the line is out.
                 self.terminal.flush().map_err(HostError::Output)?;
@@ -605,10 +643,7 @@ impl Host {
                     }
                 }
                 AwaitingCommit::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
-                AwaitingCommit::Reply { to, reply } => {
-                    // The client may be gone.
-                    let _ = to.send(reply);
-                }
+                AwaitingCommit::Reply { to, reply } => to.give(reply, &mut self.engine),
                 AwaitingCommit::Lost { what, error } => {
                     self.terminal.log("error", &format!("{what} had no effect: {}", error.title()));
                 }
@@ -649,7 +684,9 @@ impl Host {
     fn answered(&mut self, caller: &str, result: super::EffectResult) {
         let caller = Waiter { instance: caller.into(), life: 0, execution: 0, seq: 0 };
         if let Some(call) = caller.client_id() {
-            self.clients.answer(call, &result);
+            for to in self.clients.take_callers(call) {
+                to.give(Reply::Answered(result.clone()), &mut self.engine);
+            }
         } else if let Some(ticket) = self.performers.activities.called(&caller.instance) {
             self.performers.activities.answer(ticket, result);
         }
@@ -657,7 +694,9 @@ impl Host {
 
     /// Reports the durable end of an instance to the clients and the parts that need to know.
     fn ended(&mut self, instance: Arc<str>, outcome: Ending, told: bool) -> Result<(), HostError> {
-        self.clients.tell(&instance);
+        for to in self.clients.take_waiting(&instance) {
+            to.give(Reply::Ended, &mut self.engine);
+        }
         self.performers.instance_ended(&instance, &outcome);
         let can_go_on = !matches!(outcome, Ending::Nondeterminism(_) | Ending::Incompatible(_));
         self.serving().purge_after(&instance, can_go_on)?;

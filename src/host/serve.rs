@@ -100,7 +100,13 @@ impl Serving<'_> {
 
     /// Replies once everything that the engine has done so far is durable.
     pub(super) fn reply(&mut self, to: Answer, reply: Reply) {
-        self.committer.outgoing.hold(self.engine.gated(AwaitingCommit::Reply { to, reply }));
+        match to {
+            // The answer is a part of the batch, and needs no gate.
+            Answer::Stored(_) => to.give(reply, self.engine),
+            Answer::Here(_) => {
+                self.committer.outgoing.hold(self.engine.gated(AwaitingCommit::Reply { to, reply }));
+            }
+        }
     }
 
     /// Clears the suspicion that an instance or an entity makes the process die.

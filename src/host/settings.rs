@@ -10,9 +10,9 @@ use crate::engine::{Quotas, Retention};
 use crate::kv::StoreError;
 use crate::permissions::Permissions;
 
-use super::Clock;
 use super::callbacks::Callbacks;
 use super::externs::Externs;
+use super::{Clock, Lease};
 
 /// The moment at which writes are made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Settings {
     pub clock: Clock,
     /// The URLs at which the outside raises events.
     pub callbacks: Callbacks,
+    /// The lease of the store, if other processes may take the store over.
+    pub lease: Option<Lease>,
 }
 
 /// The reason why the host stopped before everything was done. The instances in the store can be

@@ -1,0 +1,247 @@
+//! A client of a cluster: commands go through the database to the owners of partitions, and
+//! queries are answered from the database.
+//!
+//! Invariant: a command is a row of the database, under a number that is given once. So the command
+//! is carried out once, whatever happens to the client, the workers or the connection, and waits if
+//! no worker is alive.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::api::{Answer, Command, Queries, Query, QueryError, Reply, Starting, answered};
+use crate::engine::{Address, Placement, SlotRange, read_record};
+use crate::host::unique;
+use crate::kv::{Cause, Partition, Reader, StoreError};
+use crate::store::postgres::{Cluster, Overview, PartitionState};
+
+use super::hints::{Hint, Hints};
+
+/// The first and the longest time between two looks for an answer.
+const FIRST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(100);
+/// The time after which a client that gets no answer looks whether a worker is alive.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A client of a cluster.
+pub struct Client {
+    cluster: Cluster,
+    reader: Reader,
+    hints: Option<Hints>,
+    /// The last known owners.
+    overview: Mutex<Option<Overview>>,
+    /// Tells people something that they should know while they wait.
+    note: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// The reason why a command has no reply.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientError {
+    Store(StoreError),
+    /// The worker that carried the command out is of a version that this one does not understand.
+    OtherVersion,
+    /// The command makes no sense on a cluster.
+    NotHere(&'static str),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Store(error) => error.fmt(f),
+            ClientError::OtherVersion => f.write_str("the worker that answered is of another version"),
+            ClientError::NotHere(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl From<StoreError> for ClientError {
+    fn from(error: StoreError) -> ClientError {
+        ClientError::Store(error)
+    }
+}
+
+impl Client {
+    /// Returns a client. `note` tells people something that they should know while they wait.
+    pub fn new(cluster: Cluster, note: impl Fn(&str) + Send + Sync + 'static) -> Client {
+        let any = SocketAddr::from(([0, 0, 0, 0], 0));
+        Client {
+            reader: cluster.reader(),
+            cluster,
+            hints: Hints::open(any).ok(),
+            overview: Mutex::new(None),
+            note: Box::new(note),
+        }
+    }
+
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Has a command carried out by the owner of the partition that it concerns. The reply comes
+    /// when the result is durable. If no worker is alive, the command waits for one.
+    pub fn ask(&self, command: Command) -> Result<Reply, ClientError> {
+        match command {
+            Command::Purge { ids, force } => self.purge(ids, force),
+            command => {
+                let command = self.named(command)?;
+                loop {
+                    match self.send(self.partition_of(&command)?, &command)? {
+                        // Partitions were split since the owners were read.
+                        Reply::Moved => drop(self.look()?),
+                        reply => return Ok(reply),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns a command as it is carried out, and the partition that does. Purges concern several
+    /// partitions, and are no such command.
+    pub(super) fn placed(&self, command: Command) -> Result<(Partition, Command), ClientError> {
+        let command = self.named(command)?;
+        Ok((self.partition_of(&command)?, command))
+    }
+
+    /// Sends a command to a partition, and waits for the reply.
+    fn send(&self, to: Partition, command: &Command) -> Result<Reply, ClientError> {
+        let number = self.cluster.request_number()?;
+        let body = command.to_stored();
+        if !self.cluster.send(number, to, &body)? {
+            let what = format!("there is no partition {to}");
+            return Err(StoreError::Damaged { what }.into());
+        }
+        self.hint(to);
+        let (began, mut pause, mut noted) = (Instant::now(), FIRST, false);
+        loop {
+            if let Some(bytes) = self.cluster.answer(number)? {
+                self.cluster.forget(number)?;
+                return Reply::from_stored(&bytes).ok_or(ClientError::OtherVersion);
+            }
+            if !noted && began.elapsed() > PATIENCE {
+                noted = true;
+                let overview = self.look()?;
+                if !overview.workers.iter().any(|worker| worker.rest.is_some()) {
+                    (self.note)("no worker is alive: the command is in the database, and waits for one");
+                }
+                self.hint(to);
+            }
+            thread::sleep(pause);
+            pause = (pause * 3 / 2).min(LONGEST);
+        }
+    }
+
+    /// Makes the owner of a partition look for the command.
+    fn hint(&self, to: Partition) {
+        let Ok(overview) = self.known() else { return };
+        let owner = overview
+            .partitions
+            .iter()
+            .find(|state| state.partition == to)
+            .and_then(|state| state.owner.as_ref());
+        let worker = overview.workers.iter().find(|worker| Some(&worker.id) == owner);
+        let address = worker.and_then(|worker| worker.address.parse().ok());
+        if let (Some(hints), Some(address)) = (&self.hints, address) {
+            hints.send(address, Hint::Mail);
+        }
+    }
+
+    fn look(&self) -> Result<Overview, StoreError> {
+        let overview = self.cluster.overview()?;
+        *self.overview.lock().unwrap_or_else(PoisonError::into_inner) = Some(overview.clone());
+        Ok(overview)
+    }
+
+    fn known(&self) -> Result<Overview, StoreError> {
+        let known = self.overview.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known.map_or_else(|| self.look(), Ok)
+    }
+
+    /// Gives an instance that is to begin under the next id of a name an id of its own: no
+    /// partition knows the ids of the others.
+    fn named(&self, command: Command) -> Result<Command, ClientError> {
+        Ok(match command {
+            Command::Start(starting) => {
+                let Starting { mut record, modules, named, if_exists } = *starting;
+                if let Some(name) = named {
+                    record.id = own_id(&name);
+                }
+                Command::Start(Box::new(Starting { record, modules, named: None, if_exists }))
+            }
+            Command::StartDeployed { function, args, id, if_exists } => {
+                let id = Some(id.unwrap_or_else(|| own_id(&function)));
+                Command::StartDeployed { function, args, id, if_exists }
+            }
+            Command::Attend(_) => {
+                return Err(ClientError::NotHere("a script runs in the process that was started for it"));
+            }
+            command => command,
+        })
+    }
+
+    /// Returns the partition that carries a command out.
+    fn partition_of(&self, command: &Command) -> Result<Partition, ClientError> {
+        let anywhere = || Address::instance(&unique());
+        self.place(&command.concerns().unwrap_or_else(anywhere))
+    }
+
+    fn place(&self, address: &Address) -> Result<Partition, ClientError> {
+        let placement = Placement::new(Partition::MAX, ranges(&self.known()?));
+        let placement = placement.map_err(|what| StoreError::Damaged { what })?;
+        Ok(placement.partition_of(address))
+    }
+
+    /// Purges instances, each in its partition. Nothing is purged if one of them does not exist.
+    fn purge(&self, ids: Vec<String>, force: bool) -> Result<Reply, ClientError> {
+        let mut by_partition = std::collections::BTreeMap::<Partition, Vec<String>>::new();
+        for id in ids {
+            match read_record(&self.reader, &id) {
+                Ok(Some(_)) => by_partition.entry(self.place(&Address::instance(&id))?).or_default().push(id),
+                Ok(None) => return Ok(Reply::Unknown),
+                Err(error) => return Ok(Reply::Refused(error.to_string())),
+            }
+        }
+        let mut removed = 0;
+        for (partition, ids) in by_partition {
+            match self.send(partition, &Command::Purge { ids, force })? {
+                Reply::Removed(count) => removed += count,
+                // Purged by somebody else meanwhile.
+                Reply::Unknown => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Reply::Removed(removed))
+    }
+}
+
+impl Queries for Client {
+    fn query(&self, query: Query) -> Result<Answer, QueryError> {
+        Ok(answered(&self.reader, &query)?)
+    }
+}
+
+impl From<ClientError> for QueryError {
+    fn from(error: ClientError) -> QueryError {
+        QueryError::Lost { source: Cause::new(error) }
+    }
+}
+
+/// Returns the slots of all partitions.
+pub(super) fn ranges(overview: &Overview) -> Vec<SlotRange> {
+    let range = |state: &PartitionState| SlotRange {
+        lo: state.slots.start,
+        hi: state.slots.end,
+        partition: state.partition,
+    };
+    overview.partitions.iter().map(range).collect()
+}
+
+/// Returns an id that no other instance has, for example `transfer-0f3k9a1c`.
+fn own_id(name: &str) -> String {
+    let last = name.rsplit(':').next().unwrap_or(name);
+    let random: String = unique().chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{last}-{}", &random[random.len().saturating_sub(10)..])
+}

@@ -1,0 +1,119 @@
+//! A private partition: one that a process owns alone, for the script that it runs.
+//!
+//! A private partition has no slots. Its instances are reached by their ids, which end with its
+//! number. When the process dies, the partition stays, and goes on in a worker, or in the process
+//! that goes on with the script.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::engine::Placement;
+use crate::host::{Handle, Lease, Reads, unique};
+use crate::kv::{Cause, Partition, SharedStore, StoreError};
+use crate::store::postgres::{Cluster, Ownership, PartitionStore, Patience};
+
+use super::client::ranges;
+use super::heart::Heart;
+use super::hinting::{HintingStore, News, Owners};
+use super::hints::Hints;
+use super::leases::Leases;
+use super::postman::Postman;
+
+/// The prefixes of the keys that an idle partition has.
+const IDLE: &[&[u8]] = &[b"s/"];
+
+/// A private partition of this process.
+pub struct Private {
+    cluster: Cluster,
+    worker: String,
+    ownership: Ownership,
+    placement: Placement,
+    lease: Lease,
+    news: News,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Private {
+    /// Takes a private partition, or a new one. Returns `None` if another process has it.
+    pub fn take(
+        cluster: &Cluster,
+        partition: Option<Partition>,
+        name: &str,
+        lease: Duration,
+    ) -> Result<Option<Private>, StoreError> {
+        let no_socket = |error| StoreError::Io { what: "open a socket".into(), source: Cause::new(error) };
+        let any = SocketAddr::from(([0, 0, 0, 0], 0));
+        let (worker, leases, is_over) = (unique(), Leases::default(), Arc::<AtomicBool>::default());
+        let news = News {
+            postman: Postman::default(),
+            hints: Hints::open(any).map_err(no_socket)?,
+            owners: Owners::default(),
+            reads: Reads::of(cluster.reader()),
+        };
+        // A process without an address has no share of the other partitions.
+        let heart = Heart {
+            cluster: cluster.clone(),
+            worker: worker.clone(),
+            name: name.to_string(),
+            address: String::new(),
+            length: lease,
+            leases: leases.clone(),
+            is_over: is_over.clone(),
+            postman: news.postman.clone(),
+        };
+        heart.begin()?;
+        let taken = match partition {
+            Some(partition) => cluster.take(&worker, partition),
+            None => cluster.add_private().and_then(|partition| cluster.take(&worker, partition)),
+        };
+        let leave = || {
+            is_over.store(true, Ordering::Release);
+            cluster.leave(&worker)
+        };
+        let Some(ownership) = taken? else {
+            leave()?;
+            return Ok(None);
+        };
+        let placement = Placement::new(ownership.partition, ranges(&cluster.overview()?));
+        let placement = placement.map_err(|what| StoreError::Damaged { what })?;
+        let lease = leases.add(ownership.partition, ownership.epoch);
+        let cluster = cluster.clone();
+        Ok(Some(Private { cluster, worker, ownership, placement, lease, news, is_over }))
+    }
+
+    pub fn partition(&self) -> Partition {
+        self.ownership.partition
+    }
+
+    pub fn placement(&self) -> Placement {
+        self.placement.clone()
+    }
+
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    /// Returns the store of the partition.
+    pub fn store(&self, patience: &Patience) -> Result<Box<dyn SharedStore>, StoreError> {
+        let store = PartitionStore::open(&self.cluster, self.ownership.clone(), None, patience)?;
+        Ok(Box::new(HintingStore::new(self.ownership.partition, store, self.news.clone())))
+    }
+
+    /// Passes on what is sent to the partition, from now on.
+    pub fn pass_on(&self, host: Handle) -> std::io::Result<()> {
+        let cluster = self.cluster.clone();
+        self.news.postman.begin(Box::new(move |partitions, known| cluster.arrivals(partitions, known)))?;
+        self.news.postman.add(self.ownership.partition, host);
+        Ok(())
+    }
+
+    /// Gives the partition back. One that has nothing more to do is removed.
+    pub fn end(self) -> Result<(), StoreError> {
+        self.news.postman.end();
+        self.is_over.store(true, Ordering::Release);
+        self.cluster.remove_private(&self.worker, self.ownership.partition, IDLE)?;
+        self.cluster.leave(&self.worker)
+    }
+}

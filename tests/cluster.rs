@@ -1,0 +1,296 @@
+//! Workers and clients on a private PostgreSQL: commands through the database, takeovers, and what
+//! must hold after kills, stops and crashes of the server.
+
+mod common;
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::place::{Place, await_that, err, out};
+use common::postgres::{Server, server};
+use common::{Random, setting};
+use serde_json::Value as Json;
+
+const BANK: &str = r#"
+entity Account {
+  state { balance: 100, moves: 0 }
+  on take(n) {
+    if state.balance < n { throw "too little" }
+    state.balance -= n
+    state.moves += 1
+  }
+  on put(n) {
+    state.balance += n
+    state.moves += 1
+  }
+  on balance() { state.balance }
+}
+
+orchestration transfer(from, to, n) {
+  lock Account(from), Account(to) {
+    Account(from).take(n)
+    sleep(10ms)
+    Account(to).put(n)
+  }
+  "moved"
+}
+
+orchestration approval() { receive("approved") }
+
+orchestration fan(n) {
+  all((0..n).map(fn k => async child(k))).sum()
+}
+
+orchestration child(k) {
+  sleep(5ms)
+  k
+}
+"#;
+
+/// A cluster in a new database, and a folder with `p.df`.
+struct World {
+    server: &'static Server,
+    place: Place,
+    url: String,
+}
+
+/// A worker's process, which is killed when the test fails.
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Worker {
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
+        nix::sys::signal::kill(pid, signal).expect("a signal");
+    }
+
+    /// Asks the worker to hand over, and waits for its end.
+    fn stop(mut self) {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        let status = self.0.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+    }
+
+    fn kill(mut self) {
+        self.0.kill().expect("a kill");
+        self.0.wait().expect("it ends");
+    }
+}
+
+fn world(text: &str, partitions: u32) -> Option<World> {
+    let server = server()?;
+    let url = server.url(&server.database());
+    let place = Place::new(text);
+    place.ok(&["store", "init", &url, "--partitions", &partitions.to_string()]);
+    Some(World { server, place, url })
+}
+
+impl World {
+    fn worker(&self) -> Worker {
+        self.worker_with(&["--lease", "2s"])
+    }
+
+    fn worker_with(&self, more: &[&str]) -> Worker {
+        let log = File::options().create(true).append(true).open(self.place.path().join("workers.log"));
+        let mut command = self.command(&[&["serve"], more].concat());
+        Worker(command.stderr(log.expect("a log")).stdout(Stdio::null()).spawn().expect("a worker"))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.place.command(args);
+        command.args(["--store", &self.url]).env("HOME", self.place.path()).env_remove("XDG_STATE_HOME");
+        command
+    }
+
+    /// Runs a command that must succeed, and returns its output.
+    #[track_caller]
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("it runs");
+        assert!(output.status.success(), "{args:?}\n{}{}{}", out(&output), err(&output), self.log());
+        out(&output).trim_end().to_string()
+    }
+
+    fn log(&self) -> String {
+        self.place.text("workers.log")
+    }
+
+    fn cluster(&self) -> Json {
+        serde_json::from_str(&self.ok(&["cluster", "--json"])).expect("JSON")
+    }
+
+    /// Waits until each partition has an owner that is alive.
+    fn await_owners(&self, workers: usize) {
+        await_that(|| {
+            let view = self.cluster();
+            let list = |name: &str| view[name].as_array().cloned().unwrap_or_default();
+            let alive: Vec<Json> =
+                list("workers").into_iter().filter(|worker| worker["alive"] == true).collect();
+            let is_owned = |part: &Json| alive.iter().any(|worker| worker["id"] == part["owner"]);
+            let (most, least) = (
+                alive.iter().filter_map(|worker| worker["partitions"].as_u64()).max(),
+                alive.iter().filter_map(|worker| worker["partitions"].as_u64()).min(),
+            );
+            alive.len() == workers
+                && list("partitions").iter().all(is_owned)
+                && most.zip(least).is_some_and(|(most, least)| most - least <= 1)
+        });
+    }
+}
+
+#[test]
+fn commands_reach_instances_and_entities_of_all_partitions() {
+    let Some(world) = world(BANK, 8) else { return };
+    let workers = [world.worker(), world.worker()];
+    world.await_owners(2);
+    for number in 0..12 {
+        let id = format!("t{number}");
+        let (from, to) = (format!("a{}", number % 5), format!("b{}", number % 7));
+        world.ok(&["start", "p.df", "transfer", &from, &to, "1", "--id", &id]);
+    }
+    for number in 0..12 {
+        assert_eq!(world.ok(&["wait", &format!("t{number}")]), "moved");
+    }
+    // An event reaches an instance wherever it is, and the list shows all partitions.
+    let id = world.ok(&["start", "p.df", "approval"]);
+    world.ok(&["raise", &id, "approved", "\"by ada\""]);
+    assert_eq!(world.ok(&["wait", &id]), "by ada");
+    assert_eq!(world.ok(&["list", "--json"]).lines().count(), 13);
+    assert_eq!(world.ok(&["locks"]), "");
+    // Calls and signals of clients.
+    assert_eq!(world.ok(&["call", "Account@a0", "balance", "--id", "c1"]), "97");
+    world.ok(&["signal", "Account@a0", "put", "3"]);
+    await_that(|| world.ok(&["call", "Account@a0", "balance"]) == "100");
+    // A repeated id is the same instance, and another one's is refused.
+    assert_eq!(world.ok(&["start", "p.df", "transfer", "a0", "b0", "1", "--id", "t0"]), "t0");
+    let other = world.command(&["start", "p.df", "transfer", "a9", "b0", "1", "--id", "t0"]).output();
+    assert_eq!(other.expect("it runs").status.code(), Some(1));
+    // Purged instances are gone everywhere.
+    world.ok(&["purge", "t0", "t1", "t2"]);
+    assert_eq!(world.ok(&["list", "--json"]).lines().count(), 10);
+    for worker in workers {
+        worker.stop();
+    }
+    let view = world.cluster();
+    assert_eq!(view["workers"].as_array().map(Vec::len), Some(0), "they have left: {view}");
+}
+
+#[test]
+fn a_command_waits_for_a_worker_and_is_carried_out_once() {
+    let Some(world) = world(BANK, 4) else { return };
+    let waits = world.command(&["start", "p.df", "transfer", "x", "y", "5", "--id", "once"]).spawn();
+    let mut waits = waits.expect("it runs");
+    thread::sleep(Duration::from_millis(300));
+    assert!(waits.try_wait().expect("a process").is_none(), "nobody can carry it out");
+    // The client is gone, and the command stays.
+    waits.kill().expect("a kill");
+    waits.wait().expect("it ends");
+    let worker = world.worker();
+    assert_eq!(world.ok(&["wait", "once"]), "moved");
+    assert_eq!(world.ok(&["call", "Account@x", "balance"]), "95");
+    worker.stop();
+}
+
+#[test]
+fn partitions_of_a_killed_worker_are_taken_over() {
+    let Some(world) = world(BANK, 8) else { return };
+    let (first, second) = (world.worker(), world.worker());
+    world.await_owners(2);
+    let ids: Vec<String> = (0..16).map(|_| world.ok(&["start", "p.df", "approval"])).collect();
+    first.kill();
+    for id in &ids {
+        world.ok(&["raise", id, "approved", "1"]);
+    }
+    for id in &ids {
+        assert_eq!(world.ok(&["wait", id]), "1");
+    }
+    world.await_owners(1);
+    // A worker that comes gets its share, and one that leaves hands its own over at once.
+    let third = world.worker();
+    world.await_owners(2);
+    second.stop();
+    world.await_owners(1);
+    assert_eq!(world.ok(&["list", "--json", "--status", "completed"]).lines().count(), 16);
+    third.stop();
+}
+
+/// The sum of all balances, the number of moves, and the entities that are held.
+fn books(world: &World) -> (i64, i64, String) {
+    let (mut balance, mut moves) = (0, 0);
+    for line in world.ok(&["entities", "--json"]).lines() {
+        let entity: Json = serde_json::from_str(line).expect("JSON");
+        balance += entity["state"]["balance"].as_i64().unwrap_or(0) - 100;
+        moves += entity["state"]["moves"].as_i64().unwrap_or(0);
+    }
+    (balance, moves, world.ok(&["locks"]))
+}
+
+/// Three workers under SIGKILL, SIGSTOP beyond the lease, and crashes of the server: each
+/// acknowledged start completes once, sums are exact, and no lock is left.
+#[test]
+fn a_storm_loses_nothing_and_doubles_nothing() {
+    let Some(shared) = server() else { return };
+    let _ = shared;
+    let Some(own) = Server::start("") else { return };
+    let own: &'static Server = Box::leak(Box::new(own));
+    let url = own.url(&own.database());
+    let place = Place::new(BANK);
+    place.ok(&["store", "init", &url, "--partitions", "6"]);
+    let world = World { server: own, place, url };
+    let mut random = Random::new(setting("CLUSTER_SEED", 1));
+    let mut workers: Vec<Worker> = (0..3).map(|_| world.worker_with(&["--lease", "1s"])).collect();
+    world.await_owners(3);
+    let until = Instant::now() + Duration::from_secs(setting("CLUSTER_SECONDS", 12));
+    let (mut acknowledged, mut number) = (Vec::new(), 0);
+    while Instant::now() < until {
+        for _ in 0..6 {
+            number += 1;
+            let id = format!("s{number}");
+            let (from, to) = (format!("k{}", random.below(9)), format!("k{}", random.below(9)));
+            if from == to {
+                continue;
+            }
+            // The client waits while nobody owns the partition.
+            world.ok(&["start", "p.df", "transfer", &from, &to, "1", "--id", &id]);
+            acknowledged.push(id);
+        }
+        let at = random.below(workers.len() as u64) as usize;
+        match random.below(4) {
+            0 => {
+                workers.swap_remove(at).kill();
+                workers.push(world.worker_with(&["--lease", "1s"]));
+            }
+            1 => {
+                let worker = &workers[at];
+                worker.signal(nix::sys::signal::Signal::SIGSTOP);
+                thread::sleep(Duration::from_millis(1_000 + random.below(1_500)));
+                worker.signal(nix::sys::signal::Signal::SIGCONT);
+            }
+            2 => {
+                world.server.stop("immediate");
+                world.server.begin();
+            }
+            _ => {
+                workers.swap_remove(at).stop();
+                workers.push(world.worker_with(&["--lease", "1s"]));
+            }
+        }
+    }
+    for id in &acknowledged {
+        assert_eq!(world.ok(&["wait", id]), "moved", "{id}\n{}", world.log());
+    }
+    let (balance, moves, locks) = books(&world);
+    assert_eq!((balance, locks.as_str()), (0, ""), "{}", world.log());
+    assert_eq!(moves, 2 * acknowledged.len() as i64, "{}", world.log());
+    assert_eq!(world.ok(&["list", "--json", "--status", "completed"]).lines().count(), acknowledged.len());
+    world.ok(&["store", "verify"]);
+    assert!(Path::new(&world.place.path().join("workers.log")).exists());
+}
