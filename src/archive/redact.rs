@@ -1,14 +1,14 @@
 //! Redaction: histories and exports without secrets.
 //!
 //! Secret texts are the results of `env`, the values of request headers, of secret response
-//! headers, and of environment variables for programs. Each of these texts is replaced wherever it
+//! headers, of environment variables for programs, and the passwords of databases. Each of these texts is replaced wherever it
 //! stands.
 
 use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value as Json;
 
-use crate::builtins::Effect;
+use crate::builtins::{Effect, databases};
 use crate::engine::{Args, Checkpoint, Entry, History, RecordedRequest};
 use crate::machine::secret::MASK;
 use crate::machine::{Data, ErrorData, Value};
@@ -75,6 +75,7 @@ impl Redaction {
                         Some(Effect::Exec | Effect::ExecStart) => {
                             self.note_fields(options(2, "env"), |_| true)
                         }
+                        Some(databases!()) => self.note_database(args.first()),
                         _ => {}
                     }
                 }
@@ -108,6 +109,24 @@ impl Redaction {
                 // In `Bearer TOKEN`, the token alone is secret too.
                 text.as_str().split_whitespace().skip(1).for_each(|word| self.add(word));
             }
+        }
+    }
+
+    /// Notes the password of a database.
+    fn note_database(&mut self, handle: Option<&Value>) {
+        let Some(Value::Record(handle)) = handle else { return };
+        if let Some(Value::Str(password)) = handle.get_str("password") {
+            self.add(password.as_str());
+        }
+        let Some(Value::Str(url)) = handle.get_str("url") else { return };
+        let Ok(url) = url::Url::parse(url.as_str()) else { return };
+        let named = url.query_pairs().find(|(name, _)| name == "password");
+        if let Some((_, password)) = named {
+            self.add(&password);
+        }
+        if let Some(password) = url.password() {
+            self.add(password);
+            self.add(&percent_encoding::percent_decode_str(password).decode_utf8_lossy());
         }
     }
 

@@ -149,6 +149,20 @@ effects! {
         /// Ends a program that was started.
         ExecStop "exec_stop" 1 1 EFFECTFUL;
     }
+    databases AfterCommit {
+        /// The rows of a statement: a database or a transaction, the text, parameters, and options.
+        SqlQuery "sql_query" 4 4 EFFECTFUL;
+        /// The number of rows that a statement changes, given the same.
+        SqlExecute "sql_execute" 4 4 EFFECTFUL;
+        /// Statements in a transaction that happens once: a database, the statements, and options.
+        SqlTransaction "sql_transaction" 3 3 EFFECTFUL;
+        /// Begins a transaction, given a database and options.
+        SqlBegin "sql_begin" 2 2 ACTIVITY;
+        /// Commits a transaction with its result.
+        SqlCommit "sql_commit" 2 2 ACTIVITY;
+        /// Ends a transaction without its changes.
+        SqlRollback "sql_rollback" 1 1 ACTIVITY;
+    }
     sleep Engine {
         /// Waits for a duration. In an activity, the host does the waiting.
         Sleep "sleep" 1 1 ACTIVE;
@@ -273,7 +287,7 @@ impl Effect {
 /// Returns the name of an effect in programs, even if this version does not know the effect.
 pub fn shown(name: &str) -> String {
     match name.split_once('_') {
-        Some((module @ ("fs" | "http" | "exec" | "time" | "hash"), function)) => {
+        Some((module @ ("fs" | "http" | "exec" | "time" | "hash" | "sql"), function)) => {
             format!("{module}.{function}")
         }
         _ => name.to_string(),

@@ -5,7 +5,9 @@
 mod effects;
 
 pub use effects::{Effect, Route, shown};
-pub(crate) use effects::{engine, files, immediate, lines, looks, messages, outside, programs, sleep};
+pub(crate) use effects::{
+    databases, engine, files, immediate, lines, looks, messages, outside, programs, sleep,
+};
 
 /// A set of contexts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,6 +318,8 @@ const OTHERS: &[Builtin] = &[
     range("base64_encode", 1, 2),
     native("base64_decode", 1),
     native("uuid_v7", 2),
+    // Databases.
+    native("sql_connect", 2),
 ];
 
 #[cfg(test)]

@@ -37,8 +37,8 @@ macro_rules! std_modules {
 
 std_modules!(
     "prelude", "list", "string", "record", "math", "json", "csv", "toml", "yaml", "regex", "time", "bytes",
-    "gzip", "http", "url", "fs", "path", "exec", "args", "log", "task", "retry", "saga", "schedule", "set",
-    "map", "random", "uuid", "hash", "base64", "bits", "char", "cron", "repl"
+    "gzip", "http", "sql", "url", "fs", "path", "exec", "args", "log", "task", "retry", "saga", "schedule",
+    "set", "map", "random", "uuid", "hash", "base64", "bits", "char", "cron", "repl"
 );
 
 /// The largest number of modules in a program.

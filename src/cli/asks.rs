@@ -183,7 +183,17 @@ impl<'a> Analysis<'a> {
             return;
         }
         let at = (within.source, node.span.start, node.span.end);
-        self.found.entry((capability, what)).or_default().insert(at);
+        // A database in a file is read and written.
+        let file = what.as_deref().and_then(|what| what.strip_prefix(FILE)).map(str::to_string);
+        let asked = match (capability, file) {
+            (Capability::Net, Some(file)) => {
+                vec![(Capability::Read, Some(file.clone())), (Capability::Write, Some(file))]
+            }
+            _ => vec![(capability, what)],
+        };
+        for asked in asked {
+            self.found.entry(asked).or_default().insert(at);
+        }
     }
 
     fn known(&self, within: &Within<'a>, node: &'a Node, depth: usize) -> Known {
@@ -234,10 +244,17 @@ impl<'a> Analysis<'a> {
     }
 }
 
+/// The beginning of the URL of a database in a file.
+const FILE: &str = "sqlite:";
+
 /// Returns the target that a text names, or `None` if the target is only known when the program
 /// runs.
 fn named(capability: Capability, text: &str, is_whole: bool) -> Option<String> {
     match capability {
+        Capability::Net if text.starts_with(FILE) => {
+            let path = text.split('?').next().unwrap_or(text);
+            (is_whole && !path.contains(',')).then(|| path.to_string())
+        }
         Capability::Net => {
             // The host of an unfinished URL is known if something follows the host.
             let begins_path = text.split_once("://").is_some_and(|(_, rest)| rest.contains(['/', '?', '#']));
@@ -253,6 +270,10 @@ fn named(capability: Capability, text: &str, is_whole: bool) -> Option<String> {
 /// target. No argument names what a pattern or a temporary folder reaches.
 fn about(builtin: BuiltinId) -> &'static [(Capability, usize)] {
     const NONE: usize = usize::MAX;
+    // A handle is data, so the text shows its database where the handle is made.
+    if builtin.get().name == "sql_connect" {
+        return &[(Capability::Net, 0)];
+    }
     let Some(effect) = builtin.get().effect() else { return &[] };
     match effect {
         Effect::Http => &[(Capability::Net, 1)],

@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
-use crate::builtins::{Effect, files, immediate, lines, looks, messages, outside, programs};
-use crate::machine::{Cancellation, Canceller, Data, ErrorData, RequestKind, Value, ids, locate, options};
+use crate::builtins::{Effect, databases, files, immediate, lines, looks, messages, outside, programs};
+use crate::machine::{
+    Cancellation, Canceller, Data, ErrorData, RequestKind, Value, ids, locate, options, sql,
+};
 
 use super::address::{Address, LifeId};
 use super::arrivals::first_text;
@@ -140,11 +142,18 @@ impl Engine {
             }
             // The host answers.
             RequestKind::Effect(
-                effect @ (lines!() | immediate!() | outside!() | files!() | programs!() | looks!()),
+                effect @ (lines!()
+                | immediate!()
+                | outside!()
+                | files!()
+                | programs!()
+                | databases!()
+                | looks!()),
             ) => {
                 open.dispatched = true;
                 let step = StepId::of(id, &instance.record, open);
                 let (args, permissions) = (open.request.args.clone(), instance.record.permissions.clone());
+                let args = sql::keyed(effect, args, || instance.record.step_key(seq));
                 self.ask_effect(step, effect, args, permissions);
             }
             RequestKind::Activity { .. } => match open.next_attempt(now) {

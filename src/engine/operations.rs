@@ -8,7 +8,7 @@
 use std::rc::Rc;
 
 use crate::machine::{
-    Data, EntityId, ErrorData, Identity, Machine, Progress, RequestKind, Value, find_operation,
+    Data, EntityId, ErrorData, Identity, Machine, Progress, RequestKind, Value, find_operation, sql,
 };
 
 use super::address::Address;
@@ -206,12 +206,14 @@ impl Engine {
                 false
             }
             Progress::Waiting => {
-                let permissions = running.permissions.clone();
+                let (permissions, from) = (running.permissions.clone(), running.mail.from.clone());
                 for request in running.machine.take_requests() {
                     let owner = Address::Entity(entity.clone());
                     let step = StepId { owner, life: 0, execution: 0, seq: request.seq, round: 0, attempt };
                     if let RequestKind::Effect(effect) = request.what {
-                        self.ask_effect(step, effect, request.args, permissions.clone());
+                        let key = || format!("{from}-{}", request.seq);
+                        let args = sql::keyed(effect, request.args, key);
+                        self.ask_effect(step, effect, args, permissions.clone());
                     }
                 }
                 false

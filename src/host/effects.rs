@@ -1,6 +1,6 @@
 //! Effects that are executed at once, since they take no time and change nothing outside.
 
-use crate::builtins::{Effect, engine, files, lines, looks, messages, outside, programs, sleep};
+use crate::builtins::{Effect, databases, engine, files, lines, looks, messages, outside, programs, sleep};
 use crate::engine::StepId;
 use crate::machine::natives::hashes;
 use crate::machine::{Data, ErrorData, Value, secret, zones};
@@ -90,7 +90,7 @@ pub(crate) fn immediate(
             return Some(Err(ErrorData::new("context", why)));
         }
         // These effects leave the process.
-        lines!() | outside!() | files!() | programs!() => return None,
+        lines!() | outside!() | files!() | programs!() | databases!() => return None,
         // The engine handles these effects, and the loop handles the sleep of an activity.
         sleep!() | engine!() | messages!() => return None,
     };

@@ -190,7 +190,7 @@ impl Resolve for Checked {
 
 /// Returns the addresses of a name that a connection may go to. Returns an error if there are
 /// addresses and none is permitted.
-fn permitted(
+pub(super) fn permitted(
     permissions: &Permissions,
     target: &Target,
     found: Vec<SocketAddr>,
@@ -484,7 +484,9 @@ enum Content {
 const ERROR_BODY: u64 = 64 << 20;
 
 /// Runs work that may block on a thread for that.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorData> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ErrorData> {
     tokio::task::spawn_blocking(work).await.map_err(|error| no_threads(&error.to_string()))
 }
 

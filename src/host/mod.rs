@@ -42,6 +42,7 @@ mod serve;
 mod settings;
 mod showing;
 mod spans;
+mod sql;
 mod streams;
 mod suspects;
 mod terminal;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::builtins::{Effect, engine, files, immediate, lines, looks, messages, programs};
+use crate::builtins::{Effect, databases, engine, files, immediate, lines, looks, messages, programs};
 use crate::machine::{Data, Value, format};
 use crate::permissions::Permissions;
 
@@ -14,7 +14,7 @@ use super::effect_call::{Answered, EffectCall, Owner};
 use super::effects::{Revealed, hidden, reveal, unique, unknown};
 use super::performers::Performers;
 use super::running::{Abort, Running};
-use super::{EffectResult, Message, Terminal, data, exec, externs, http, streams};
+use super::{EffectResult, Message, Terminal, data, exec, externs, http, sql, streams};
 
 /// The files that a request opens: its connection, and one file while a name is looked up.
 const HTTP_FILES: u32 = 2;
@@ -89,6 +89,16 @@ impl Performers {
                 let reach = self.reach(permissions);
                 self.files.push(FileJob { ticket, effect, args, reach, over });
                 None
+            }
+            databases!() => {
+                let reach = self.reach(permissions);
+                match self.databases.work(effect, &args, &owner, reach) {
+                    Ok(work) => {
+                        let work = async move { hidden(work.await, &revealed) };
+                        self.spawn(owner, Some(effect.name()), sql::FILES, work)
+                    }
+                    Err(error) => self.answer(owner, hidden(Err(error), &revealed)),
+                }
             }
             // Lines take their turn at the gate, and the engine or the caller answers the others.
             lines!() | immediate!() | looks!() | engine!() | messages!() => {
@@ -225,5 +235,5 @@ impl Performers {
 
 /// Returns whether an effect gets the values of secrets, and not only their names.
 fn takes_secrets(effect: Effect) -> bool {
-    effect.is_on_files() || matches!(effect, Effect::Http | programs!() | Effect::HttpDownload)
+    effect.is_on_files() || matches!(effect, Effect::Http | programs!() | databases!() | Effect::HttpDownload)
 }

@@ -23,6 +23,7 @@ use super::measures::{Measures, Watches};
 use super::running::RunningEffects;
 use super::settings::Settings;
 use super::spans::Spans;
+use super::sql::Databases;
 use super::streams::Streams;
 use super::threads::{Threads, no_threads};
 use super::workers::{Job, Workers};
@@ -40,6 +41,7 @@ pub(super) struct Performers {
     pub(super) effects: RunningEffects,
     /// The programs that are read line by line.
     pub(super) streams: Streams,
+    pub(super) databases: Databases,
     next_ticket: u64,
     pub(super) spans: Spans,
     pub(super) watches: Watches,
@@ -70,6 +72,7 @@ impl Performers {
             http: HttpClients::default(),
             effects: RunningEffects::default(),
             streams: Streams::default(),
+            databases: Databases::default(),
             next_ticket: 0,
             spans: Spans::default(),
             watches: Watches::default(),
@@ -173,6 +176,7 @@ impl Performers {
     /// Takes note that an activity is done. Returns its step, unless the activity was abandoned.
     pub(super) fn activity_done(&mut self, ticket: u64, result: &EffectResult) -> Option<StepId> {
         self.streams.activity_ended(ticket);
+        self.databases.activity_ended(ticket);
         let step = self.activities.done(ticket)?;
         self.spans.end(ticket, Some(result));
         self.watches.end(ticket, &self.measures);
@@ -187,6 +191,7 @@ impl Performers {
             self.spans.end(ticket, None);
             self.watches.forget(ticket);
             self.streams.activity_ended(ticket);
+            self.databases.activity_ended(ticket);
         }
         for ticket in self.effects.break_off(|owner| gone.has(owner)) {
             self.spans.end(ticket, None);

@@ -13,7 +13,7 @@ use std::thread;
 
 use crate::builtins::Context;
 use crate::code::{Code, ProgramHash};
-use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, RequestKind};
+use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, RequestKind, sql};
 use crate::permissions::Permissions;
 
 use super::{Clock, EffectResult, Message, effects};
@@ -122,6 +122,20 @@ struct Running {
     /// The request that the activity waits for.
     waits: Option<u64>,
     permissions: Permissions,
+    /// The transactions that began in this attempt.
+    transactions: u32,
+}
+
+impl Running {
+    /// Returns the key of the next transaction: the same for each attempt at the activity.
+    fn transaction_key(&mut self) -> String {
+        self.transactions += 1;
+        let key = &self.machine.identity.key;
+        match self.transactions {
+            1 => key.clone(),
+            number => format!("{key}+{number}"),
+        }
+    }
 }
 
 /// The activities of one worker.
@@ -179,7 +193,7 @@ impl Share {
         let (ticket, permissions) = (job.ticket, job.permissions.clone());
         match self.machine(job) {
             Ok(machine) => {
-                self.running.insert(ticket, Running { machine, waits: None, permissions });
+                self.running.insert(ticket, Running { machine, waits: None, permissions, transactions: 0 });
                 self.ready.push_back(ticket);
             }
             Err(error) => self.done(ticket, Err(error), Vec::new()),
@@ -254,7 +268,8 @@ impl Share {
             }
             None => {
                 running.waits = Some(request.seq);
-                let (args, permissions) = (request.args, running.permissions.clone());
+                let args = sql::keyed(effect, request.args, || running.transaction_key());
+                let permissions = running.permissions.clone();
                 let _ = self.messages.send(Message::Asks { ticket, effect, args, permissions });
             }
         }

@@ -59,7 +59,7 @@ pub use ids::{IfExists, bad_own_id};
 pub use image::Image;
 pub use messages::instance_handle;
 pub use natives::urls::wait as retry_wait;
-pub use natives::{io_options, options};
+pub use natives::{io_options, options, sql};
 pub use run::find_operation;
 pub use value::Value;
 

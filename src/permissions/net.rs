@@ -30,7 +30,9 @@ impl Target {
             Err(_) => Host::Name(bare.trim_end_matches('.').to_ascii_lowercase()),
         };
         let shown = url.port().map_or_else(|| text.to_string(), |port| format!("{text}:{port}"));
-        Some(Target { host, port: url.port_or_known_default()?, shown })
+        let is_postgres = matches!(url.scheme(), "postgres" | "postgresql");
+        let port = url.port_or_known_default().or(is_postgres.then_some(5432))?;
+        Some(Target { host, port, shown })
     }
 
     pub fn port(&self) -> u16 {

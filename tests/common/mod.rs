@@ -15,6 +15,7 @@ pub mod place;
 pub mod postgres;
 pub mod program;
 pub mod promises;
+pub mod querying;
 pub mod sim;
 pub mod steps;
 pub mod tree;

@@ -20,6 +20,7 @@ mod records;
 mod regexes;
 mod retries;
 mod schedules;
+pub mod sql;
 mod strings;
 mod times;
 mod toml;
@@ -30,7 +31,7 @@ mod yaml;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-use crate::builtins::{Builtin, Effect, Kind, TABLE, files, lines, messages};
+use crate::builtins::{Builtin, Effect, Kind, TABLE, databases, files, lines, messages};
 
 use super::error::{Fail, fail, type_error};
 use super::secret;
@@ -100,6 +101,7 @@ fn find(name: &str) -> Option<Native> {
         .or_else(|| compression::find(name))
         .or_else(|| toml::find(name))
         .or_else(|| urls::find(name))
+        .or_else(|| sql::find(name))
         .or_else(|| yaml::find(name))
 }
 
@@ -219,6 +221,7 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
         | Effect::ExecStart
         | Effect::ExecNext
         | Effect::ExecStop => io_options::check(effect, args),
+        databases!() => sql::check(effect, args),
         // These take anything or nothing, or the machine checks their arguments itself.
         lines!()
         | Effect::Now

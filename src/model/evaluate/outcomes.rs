@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::builtins::{Context, Effect, engine, files, lines, looks, messages, outside, programs};
+use crate::builtins::{Context, Effect, databases, engine, files, lines, looks, messages, outside, programs};
 use crate::code::{FunctionId, Mock, Outcome};
 use crate::machine::{
     Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value, find_operation, zones,
@@ -430,7 +430,13 @@ impl Evaluator<'_> {
             looks!() => {
                 return Err(Stop::Looks { request: request.clone() });
             }
-            Effect::Env | Effect::Secret | Effect::HashHmac | outside!() | files!() | programs!() => {
+            Effect::Env
+            | Effect::Secret
+            | Effect::HashHmac
+            | outside!()
+            | files!()
+            | programs!()
+            | databases!() => {
                 return Err(Stop::NoMock { request: request.clone() });
             }
             // The models answer these effects themselves, so they never come here.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::builtins::{Effect, files, immediate, lines, looks, messages, outside, programs};
+use crate::builtins::{Effect, databases, files, immediate, lines, looks, messages, outside, programs};
 use crate::machine::options;
 use crate::machine::{
     Cancellation, Canceller, Data, EntityId, ErrorData, IfExists, RequestKind, Value, ids, locate,
@@ -84,7 +84,7 @@ impl Step<'_, '_> {
                 self.lines.push_back((fiber, name));
             }
             RequestKind::Effect(
-                Effect::Status | immediate!() | outside!() | files!() | programs!() | looks!(),
+                Effect::Status | immediate!() | outside!() | files!() | programs!() | databases!() | looks!(),
             ) => self.attempt(fiber),
             RequestKind::Activity { name: activity, .. } => {
                 if self.me.uncertain.contains(&fingerprint(&(activity, args))) {

@@ -18,7 +18,7 @@ mod reader;
 mod schema;
 mod scope;
 mod snapshot;
-mod tls;
+pub(crate) mod tls;
 mod url;
 mod watermark;
 

@@ -39,17 +39,31 @@ pub(super) enum Trust {
 
 /// Returns what makes the encrypted connections. Fails if the authorities can't be read.
 pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, String> {
+    match tls {
+        Tls::Never | Tls::IfOffered | Tls::Always(Trust::Anyone) => verifying(Verify::Nothing),
+        Tls::Always(Trust::Chain { roots }) => verifying(Verify::Authority(read_roots(roots)?)),
+        Tls::Always(Trust::Name { roots }) => verifying(Verify::Name(read_roots(roots)?)),
+    }
+}
+
+/// What the certificate of a server must show.
+pub(crate) enum Verify {
+    Nothing,
+    /// That one of these authorities has signed it.
+    Authority(Arc<RootCertStore>),
+    /// The authority, and the server's name.
+    Name(Arc<RootCertStore>),
+}
+
+/// Returns what makes encrypted connections with such a check.
+pub(crate) fn verifying(verify: Verify) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(ring::default_provider());
-    let trust = match tls {
-        Tls::Never | Tls::IfOffered => &Trust::Anyone,
-        Tls::Always(trust) => trust,
-    };
-    let verifier = match trust {
-        Trust::Anyone => Lenient { known: None, provider: provider.clone() },
-        Trust::Chain { roots } | Trust::Name { roots } => {
-            let known = WebPkiServerVerifier::builder_with_provider(read_roots(roots)?, provider.clone());
+    let verifier = match &verify {
+        Verify::Nothing => Lenient { known: None, provider: provider.clone() },
+        Verify::Authority(roots) | Verify::Name(roots) => {
+            let known = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone());
             let known = known.build().map_err(|error| format!("the certificates can't be used: {error}"))?;
-            if matches!(trust, Trust::Name { .. }) {
+            if matches!(verify, Verify::Name(_)) {
                 let builder = builder(provider)?;
                 let config = builder.with_webpki_verifier(known).with_no_client_auth();
                 return Ok(MakeRustlsConnect::new(config));
@@ -71,13 +85,22 @@ fn builder(provider: Arc<CryptoProvider>) -> Result<Builder, String> {
 
 /// Reads the trusted authorities.
 fn read_roots(path: &Option<PathBuf>) -> Result<Arc<RootCertStore>, String> {
+    let Some(path) = path else { return roots(None) };
+    let shown = path.display().to_string();
+    let unreadable = |error| format!("the certificates in {shown} can't be read: {error}");
+    let pem = std::fs::read(path).map_err(unreadable)?;
+    roots(Some((&shown, &pem)))
+}
+
+/// Returns the trusted authorities: those of a file, given its path and content, or those of the
+/// system.
+pub(crate) fn roots(file: Option<(&str, &[u8])>) -> Result<Arc<RootCertStore>, String> {
     let mut store = RootCertStore::empty();
-    let (found, place) = match path {
-        Some(path) => {
-            let shown = path.display();
+    let (found, place) = match file {
+        Some((shown, pem)) => {
             let unreadable = |error| format!("the certificates in {shown} can't be read: {error}");
-            let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-            (found.map_err(unreadable)?, format!("{shown}"))
+            let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+            (found.map_err(unreadable)?, shown.to_string())
         }
         None => (rustls_native_certs::load_native_certs().certs, "the system's folder".into()),
     };

@@ -1,0 +1,73 @@
+//! Programs that use databases, in folders of their own.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::DURABLE;
+
+pub fn folder(text: &str) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("a.df"), text).expect("a program");
+    folder
+}
+
+pub fn command(folder: &TempDir, args: &[&str]) -> Command {
+    let mut command = Command::new(DURABLE);
+    command.current_dir(folder.path()).args(args).stdin(Stdio::null());
+    command
+}
+
+pub fn durable(folder: &TempDir, args: &[&str]) -> Output {
+    command(folder, args).output().expect("durable runs")
+}
+
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Runs a program, which must end well, and returns what it prints.
+pub fn run(folder: &TempDir) -> String {
+    let output = durable(folder, &["run", "--id", "r", "a.df"]);
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a program in a folder of its own, and returns what it prints.
+pub fn prints(program: &str) -> String {
+    run(&folder(program))
+}
+
+pub fn start(folder: &TempDir) -> Child {
+    let mut command = command(folder, &["run", "--id", "r", "a.df"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("durable starts")
+}
+
+pub fn kill(mut child: Child) {
+    child.kill().expect("it is killed");
+    child.wait().expect("it ends");
+}
+
+/// Waits until something holds.
+pub fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        let target = to.join(entry.file_name());
+        match entry.file_type().expect("a kind") {
+            kind if kind.is_dir() => copy(&entry.path(), &target),
+            kind if kind.is_file() => drop(fs::copy(entry.path(), target).expect("a copy")),
+            // The socket of a process that is gone.
+            _ => {}
+        }
+    }
+}
