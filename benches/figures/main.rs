@@ -146,6 +146,17 @@ fn parked(folder: &Path) {
         server.kill().expect("killed");
         server.wait().expect("ended");
     }
+    let dry = |to: &Path| {
+        let began = Instant::now();
+        let mut dry = Command::new(DURABLE);
+        dry.args(["upgrade", "--function", "waits", "--dry-run", "--to"]).arg(to).arg("--store").arg(&store);
+        assert!(dry.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("durable runs").success());
+        began.elapsed().as_secs_f64()
+    };
+    let changed = folder.join("changed.df");
+    let text = fs::read_to_string(program("parked.df")).expect("the program");
+    fs::write(&changed, text.replace("+ n", "+ n + 0")).expect("a file");
+    println!("dry run of an upgrade of all      {:>9.2} s", dry(&changed));
     println!("reopened, and one of them done in {:>9.3} s", median(times));
     println!("first page of `durable list`      {:>9.1} ms", 1e3 * median(pages));
 }

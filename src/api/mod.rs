@@ -9,7 +9,9 @@ mod query;
 mod session;
 mod socket;
 
-pub use crate::host::{Attending, Change, Changes, Command, Followed, Reply, Shown, Starting};
+pub use crate::host::{
+    Attending, Change, Changes, Command, Followed, Forking, Judgement, Reply, Shown, Starting, Upgrading,
+};
 pub use listener::Listener;
 pub use query::{Answer, Queries, Query, QueryError, answered};
 pub use session::{End, HostSession};

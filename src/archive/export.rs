@@ -86,7 +86,7 @@ pub fn export(store: &dyn Read, how: Exporting, out: &mut impl Write) -> Result<
 
 /// Whether a key has a line. An import writes canonical keys, and gives answers new places.
 fn is_exported(key: &[u8]) -> bool {
-    key != keys::CANONICAL && key != keys::VERSIONS && !key.starts_with(keys::ANSWERS)
+    key != keys::CANONICAL && key != keys::DEPLOYMENTS && !key.starts_with(keys::ANSWERS)
 }
 
 /// Gathers the secrets in the histories of a store.

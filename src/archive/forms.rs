@@ -103,6 +103,7 @@ pub fn entry(entry: &Entry) -> Json {
         }
         Entry::Rewound { seq, .. } => json!({"kind": "rewound", "seq": seq}),
         Entry::Renewed { seq, .. } => json!({"kind": "renewed", "seq": seq}),
+        Entry::Upgraded { from, .. } => json!({"kind": "upgraded", "from": hex::encode(from.0)}),
     };
     out["time"] = json!(format::instant(entry.time()));
     out

@@ -69,11 +69,14 @@ impl Incoming {
                 // The history of an instance is removed with it.
                 if let Some(id) = key.strip_prefix(keys::INSTANCES) {
                     let history = keys::history(&String::from_utf8_lossy(id));
-                    let chunks = self.lines.range(history.clone()..).map(|(key, _)| key);
-                    let chunks: Vec<Vec<u8>> =
-                        chunks.take_while(|key| key.starts_with(&history)).cloned().collect();
-                    for chunk in chunks {
-                        self.lines.remove(&chunk);
+                    let former = keys::formers(&String::from_utf8_lossy(id));
+                    for prefix in [history, former] {
+                        let below = self.lines.range(prefix.clone()..).map(|(key, _)| key);
+                        let below: Vec<Vec<u8>> =
+                            below.take_while(|key| key.starts_with(&prefix)).cloned().collect();
+                        for key in below {
+                            self.lines.remove(&key);
+                        }
                     }
                     for prefix in [keys::CHECKPOINTS, keys::ACTIVE] {
                         self.lines.remove(&[prefix, id].concat());
@@ -172,6 +175,9 @@ impl View<'_> {
             let record = InstanceRecord::decode(value).ok_or_else(unreadable)?;
             self.needs_program(&record.program.0, &format!("instance `{}`", record.id))?;
             read_history(self, &record)?;
+        } else if let Some((id, program)) = keys::parse_former(key) {
+            self.needs_instance(id, "a former program")?;
+            self.needs_program(&program.0, &format!("instance `{id}`"))?;
         } else if let Some((id, _)) = keys::parse_chunk(key) {
             self.needs_instance(id, "a part of the history")?;
         } else if let Some(id) = key.strip_prefix(keys::CHECKPOINTS) {
@@ -246,12 +252,18 @@ fn named(key: &[u8]) -> String {
     if let Some((id, number)) = keys::parse_chunk(key) {
         return format!("part {number} of the history of `{id}`");
     }
+    if let Some((id, program)) = keys::parse_former(key) {
+        return format!("the former program {program} of `{id}`");
+    }
     if let Some((to, number)) = keys::parse_mail(key) {
         return format!("message {number} for `{to}`");
     }
     if let Some(entity) = keys::parse_entity_key(key) {
         let what = if key.starts_with(keys::LOCKS) { "the lock" } else { "the state" };
         return format!("{what} of `{entity}`");
+    }
+    if let Some(entity) = keys::parse_version(key) {
+        return format!("the version of the state of `{entity}`");
     }
     let kinds = [
         (keys::INSTANCES, "an instance"),

@@ -56,6 +56,9 @@ pub(super) fn line(
         }
         return Ok(line);
     }
+    if let Some((id, program)) = keys::parse_former(key) {
+        return Ok(json!({"type": "former", "instance": id, "program": hex::encode(program.0)}));
+    }
     if let Some(name) = key.strip_prefix(keys::DEPLOYED) {
         let Deployed { program, permissions, .. } = Deployed::decode(bytes).ok_or_else(|| unreadable(key))?;
         return Ok(json!({
@@ -85,6 +88,12 @@ pub(super) fn line(
     }
     if keys::parse_mail(key).is_some() {
         return mail_line(key, bytes);
+    }
+    if let Some(entity) = keys::parse_version(key) {
+        let version: [u8; 4] = bytes.try_into().map_err(|_| unreadable(key))?;
+        let (shown, reference) = (entity.to_string(), data(&reference(&entity)));
+        let version = u32::from_be_bytes(version);
+        return Ok(json!({"type": "version", "entity": shown, "reference": reference, "version": version}));
     }
     if keys::parse_entity_key(key).is_some() {
         return entity_line(key, bytes);

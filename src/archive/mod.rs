@@ -15,6 +15,7 @@ mod incoming;
 mod line;
 mod parse;
 mod redact;
+mod trace;
 mod verify;
 
 pub use error::{ArchiveError, Refusal};
@@ -22,4 +23,5 @@ pub use export::{Exported, Exporting, export};
 pub use import::{import, read};
 pub use incoming::Incoming;
 pub use redact::redact_history;
+pub use trace::{Finding, Traced, trace};
 pub use verify::{Verification, verify};

@@ -63,6 +63,10 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             chain.begin(id, &checkpoint);
             Some((keys::checkpoint(id), stored))
         }
+        "former" => {
+            let program = ProgramHash(unhex(json["program"].as_str()?)?);
+            Some((keys::former(json["instance"].as_str()?, program), Vec::new()))
+        }
         "active" => {
             let due = if json["due"].is_null() { None } else { Some(read_time(&json["due"])?) };
             let active = Active { root: json["root"].as_str()?.to_string(), due };
@@ -85,6 +89,10 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             Some((keys::function(json["name"].as_str()?), function.encode()))
         }
         "entity" => Some((keys::entity(&read_entity(&json["reference"])?), read_data(&json["state"])?.0)),
+        "version" => {
+            let version = u32::try_from(json["version"].as_u64()?).ok()?;
+            Some((keys::version(&read_entity(&json["reference"])?), version.to_be_bytes().to_vec()))
+        }
         "lock" => {
             let stored = hex::decode(json["stored"].as_str()?).ok()?;
             Hold::decode(&stored)?;
@@ -266,6 +274,7 @@ fn read_entry(json: &Json) -> Option<Entry> {
         "cancelling" => Entry::Cancelling { what: Box::new(read_cancellation(json)?), time },
         "rewound" => Entry::Rewound { seq: seq()?, time },
         "renewed" => Entry::Renewed { seq: seq()?, time },
+        "upgraded" => Entry::Upgraded { from: ProgramHash(unhex(json["from"].as_str()?)?), time },
         _ => return None,
     })
 }

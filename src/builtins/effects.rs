@@ -255,7 +255,7 @@ impl Effect {
     }
 
     /// Returns whether the answer depends on the outside, so that a mock can give it instead.
-    fn is_of_the_outside(self) -> bool {
+    pub fn is_of_the_outside(self) -> bool {
         match self.route() {
             Route::AfterCommit => !self.is_line() && self != Effect::Extern,
             Route::Immediate => true,

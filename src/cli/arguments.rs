@@ -2,6 +2,7 @@
 
 mod http;
 mod programs;
+mod runs;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use crate::machine::IfExists;
 
 pub use http::Http;
 pub use programs::{Check, Doc, Dump, Explain, Explore, Fmt, Form, ModelName, New, Test};
+pub use runs::{Fork, Replay, Rewind, Upgrade, VerifyRun};
 
 /// A programming language in which every program is durable.
 #[derive(Parser)]
@@ -84,6 +86,12 @@ pub enum Command {
     Terminate(Terminate),
     /// Let a failed instance retry its failed steps
     Rewind(Rewind),
+    /// Let instances that have not ended go on with another program, if it fits their histories
+    Upgrade(Upgrade),
+    /// Show what an instance would have done from an entry on, with other answers or another text
+    Fork(Fork),
+    /// Check what happened in a store against the rules of the model
+    VerifyRun(VerifyRun),
     /// Start a new instance with the function, program and arguments of another
     Restart(Restart),
     /// Run as a server: execute every instance that can run, and stay
@@ -608,31 +616,6 @@ pub struct History {
     /// Only its output: what it printed and logged, as far as the history is kept
     #[arg(long, conflicts_with = "redact")]
     pub output: bool,
-    #[command(flatten)]
-    pub store: InStore,
-}
-
-#[derive(Args)]
-pub struct Rewind {
-    /// The instance
-    pub id: String,
-    /// Show which steps would be retried and which entries cut, and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub store: InStore,
-}
-
-#[derive(Args)]
-pub struct Replay {
-    /// The instance
-    pub id: String,
-    /// Show each step with its source line
-    #[arg(long)]
-    pub trace: bool,
     #[command(flatten)]
     pub store: InStore,
 }

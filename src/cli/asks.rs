@@ -91,10 +91,10 @@ impl<'a> Analysis<'a> {
                     self.function(Some(Callee::Declared(*global)), stub);
                     self.function(Some(Callee::Isolated(*global)), body);
                 }
-                Item::Entity { initial, operations, members, .. } => {
+                Item::Entity { initial, migrations, operations, members, .. } => {
                     let members = members.iter().map(|(_, function)| function);
                     let operations = operations.iter().map(|(_, function)| function);
-                    let all = initial.iter().chain(operations).chain(members);
+                    let all = initial.iter().chain(migrations).chain(operations).chain(members);
                     all.for_each(|function| self.function(None, function));
                 }
                 Item::Test { .. } | Item::Trials(_) => {}

@@ -19,7 +19,7 @@ use super::access;
 use super::arguments::{Durability, Kept, Run};
 use super::outcome::{Shows, outcome, wait_there};
 use super::problem::{Problem, note, unreadable};
-use super::script::{Script, choose, is_script, stem, suspended};
+use super::script::{Script, choose, is_script, stem, suspended, text_changed};
 use super::{FAILED, INTERRUPTED};
 
 /// The end of a visit.
@@ -112,7 +112,7 @@ fn joins(
             .hint(format!("`durable resume {id}` adds restrictions when no process has the store")));
     }
     if known.program != script.image.code.hash {
-        note(&format!("{id} goes on with the text that it began with; {} is another one now", script.file));
+        note(&text_changed(id, &script.file));
     }
     Ok(None)
 }

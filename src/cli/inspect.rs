@@ -264,6 +264,11 @@ pub fn show(one: One) -> Result<u8, Problem> {
             lines.push(("cancelled", format!("{}: {what}{}", time(*at), until.collect::<String>())));
         }
     }
+    for entry in &history.entries {
+        if let Entry::Upgraded { from, time: at } = entry {
+            lines.push(("upgraded", format!("{}, from {from}", time(*at))));
+        }
+    }
     lines.push(("steps", steps.len().to_string()));
     match &record.status {
         State::Terminated(why) => lines.push(("why", shown_data(why))),
@@ -448,6 +453,7 @@ fn rows(history: &History, due: &BTreeMap<u64, Vec<Due>>) -> Vec<Row> {
             | Entry::Terminated { .. }
             | Entry::Cancelling { .. }
             | Entry::Rewound { .. }
+            | Entry::Upgraded { .. }
             | Entry::Begun { .. } => {}
         }
     }

@@ -16,6 +16,7 @@ mod entities;
 mod explain;
 mod explore;
 mod export;
+mod fork;
 mod format;
 mod guest;
 mod import;
@@ -39,7 +40,9 @@ mod store;
 mod table;
 mod telemetry;
 mod test;
+mod upgrade;
 mod verdict;
+mod verify_run;
 mod wanted;
 
 use std::io::Write;
@@ -117,6 +120,9 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Cancel(cancel) => clients::cancel(cancel),
         Command::Terminate(terminate) => clients::terminate(terminate),
         Command::Rewind(one) => clients::rewind(one),
+        Command::Fork(asked) => fork::fork(asked),
+        Command::VerifyRun(asked) => verify_run::verify_run(asked),
+        Command::Upgrade(asked) => upgrade::upgrade(asked),
         Command::Restart(restart) => clients::restart(restart),
         Command::Serve(place) => serve::serve(place),
         Command::Deploy(deploy) => serve::deploy(deploy),

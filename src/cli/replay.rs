@@ -136,6 +136,7 @@ fn traced(entry: &Entry, request: Option<&Request>, shown: &Shown<'_>) -> String
         }
         (Entry::Renewed { seq, time: at }, _) => format!("{} #{seq} is asked again\n", time(*at)),
         (Entry::Cancelling { what, time: at }, _) => format!("{} {what}\n", time(*at)),
+        (Entry::Upgraded { from, time: at }, _) => format!("{} upgraded from {from}\n", time(*at)),
         (Entry::Terminated { time: at }, _) => format!("{} terminated\n", time(*at)),
         _ => String::new(),
     }

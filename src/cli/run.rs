@@ -22,7 +22,7 @@ use super::guest::{self, Visit};
 use super::outcome::{Shows, outcome, stuck, wait_there};
 use super::permissions::permissions;
 use super::problem::{Problem, note, unreadable};
-use super::script::{Script, choose, is_script, suspended};
+use super::script::{Script, choose, is_script, suspended, text_changed};
 use super::{FAILED, INTERRUPTED, USAGE, cluster, program, telemetry};
 
 /// Returns the part of histories that is kept.
@@ -130,7 +130,7 @@ pub(super) fn enter(
             if known.program == image.code.hash {
                 host.add_program(image.clone());
             } else if !known.status.is_ended() {
-                note(&format!("{id} goes on with the text that it began with; {file} is another one now"));
+                note(&text_changed(&id, &file));
             }
             go_on(host, &known)?;
         }

@@ -85,3 +85,11 @@ pub fn is_script(known: &InstanceRecord) -> Result<(), Problem> {
 pub fn suspended(id: &str) -> Problem {
     Problem::new(FAILED, format!("{id} is suspended")).hint(format!("`durable unsuspend {id}` lets it go on"))
 }
+
+/// Returns the note that an instance runs with another text than its file has now.
+pub fn text_changed(id: &str, file: &str) -> String {
+    format!(
+        "{id} goes on with the text that it began with; {file} is another one now \
+         (`durable upgrade {id} --to {file}` changes it, if that fits)"
+    )
+}

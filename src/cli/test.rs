@@ -8,15 +8,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ariadne::ReportKind;
 
+use crate::api::Queries;
 use crate::check::{GlobalKind, reference};
 use crate::code::Code;
-use crate::explore::{Crash, Trial, trial};
+use crate::explore::{Crash, Trial, trial, written};
 use crate::machine::{Data, Value, format};
 use crate::model::{Program, Stop, Subject, Violation};
 use crate::render::Shown;
 use crate::syntax::parse;
 use crate::syntax::tree::{ExprKind, StmtKind, UnaryOp};
 
+use super::access::{Access, history};
 use super::arguments::Test;
 use super::junit::{Case, document};
 use super::problem::{Problem, note};
@@ -28,12 +30,39 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Runs the tests of programs.
 pub fn test(asked: Test) -> Result<u8, Problem> {
+    if let Some(id) = &asked.from {
+        return from(id, &asked);
+    }
     if asked.watch {
         return watch(&asked);
     }
     let mut round = Round::new(&asked);
     round.run()?;
     round.end()
+}
+
+/// Prints what an instance did as a test.
+fn from(id: &str, asked: &Test) -> Result<u8, Problem> {
+    let store = Access::open(&asked.store.store)?;
+    let (record, history) = history(&store, id)?;
+    let modules = store.modules(record.program)?;
+    let mut tree = vec![(record, history)];
+    for member in store.tree(id)?.unwrap_or_default() {
+        if member.id != id {
+            tree.extend(store.history(&member.id)?);
+        }
+    }
+    store.close()?;
+    let block = written(&modules, &tree).map_err(|why| {
+        Problem::new(FAILED, format!("{id} can't be written as a test: {why}"))
+            .hint("`durable fork` goes through its history without a test")
+    })?;
+    print(&block)?;
+    note(&format!(
+        "this test passes beside the text of {}: durable test --from {id} >> {}",
+        tree[0].0.file, tree[0].0.file
+    ));
+    Ok(0)
 }
 
 /// Runs the tests now and after each change, until the process is ended.

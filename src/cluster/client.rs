@@ -5,13 +5,14 @@
 //! is carried out once, whatever happens to the client, the workers or the connection, and waits if
 //! no worker is alive.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::api::{Answer, Command, Queries, Query, QueryError, Reply, Starting, answered};
+use crate::api::{Answer, Command, Queries, Query, QueryError, Reply, Starting, Upgrading, answered};
 use crate::engine::{Address, Placement, SlotRange, read_record};
 use crate::host::unique;
 use crate::kv::{Cause, Partition, Reader, StoreError};
@@ -86,6 +87,7 @@ impl Client {
     pub fn ask(&self, command: Command) -> Result<Reply, ClientError> {
         match command {
             Command::Purge { ids, force } => self.purge(ids, force),
+            Command::Upgrade(upgrading) => self.upgrade(*upgrading),
             command => {
                 let command = self.named(command)?;
                 loop {
@@ -194,9 +196,27 @@ impl Client {
         Ok(placement.partition_of(address))
     }
 
+    /// Upgrades instances, each in its partition. The judgements are in the order of the ids.
+    fn upgrade(&self, upgrading: Upgrading) -> Result<Reply, ClientError> {
+        let mut by_partition = BTreeMap::<Partition, Vec<usize>>::new();
+        for (at, id) in upgrading.ids.iter().enumerate() {
+            by_partition.entry(self.place(&Address::instance(id))?).or_default().push(at);
+        }
+        let mut judged = BTreeMap::new();
+        for (partition, places) in by_partition {
+            let ids = places.iter().map(|at| upgrading.ids[*at].clone()).collect();
+            let part = Upgrading { ids, ..upgrading.clone() };
+            match self.send(partition, &Command::Upgrade(Box::new(part)))? {
+                Reply::Judged(judgements) => judged.extend(places.into_iter().zip(judgements)),
+                other => return Ok(other),
+            }
+        }
+        Ok(Reply::Judged(judged.into_values().collect()))
+    }
+
     /// Purges instances, each in its partition. Nothing is purged if one of them does not exist.
     fn purge(&self, ids: Vec<String>, force: bool) -> Result<Reply, ClientError> {
-        let mut by_partition = std::collections::BTreeMap::<Partition, Vec<String>>::new();
+        let mut by_partition = BTreeMap::<Partition, Vec<String>>::new();
         for id in ids {
             match read_record(&self.reader, &id) {
                 Ok(Some(_)) => by_partition.entry(self.place(&Address::instance(&id))?).or_default().push(id),

@@ -48,7 +48,7 @@ impl Router {
 
     fn route(router: &Arc<Router>, command: Command, reply: oneshot::Sender<Reply>) {
         let command = match command {
-            purge @ Command::Purge { .. } => purge,
+            several @ (Command::Purge { .. } | Command::Upgrade(_)) => several,
             command => match router.client.placed(command) {
                 Ok((to, command)) => match router.postman.handle(to) {
                     Some(host) => return host.pass(command, Answer::Here(reply)),

@@ -97,6 +97,9 @@ pub struct Isolated {
 pub struct Entity {
     /// The index of the `const` with the initial state; `None` means null.
     pub initial: Option<usize>,
+    /// The functions that make a state of each version of that of the version before. The version
+    /// of a new state is their number.
+    pub migrations: Vec<FunctionId>,
     pub operations: Vec<Operation>,
     /// The names of the functions that can't be called from outside.
     pub private: Vec<String>,

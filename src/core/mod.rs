@@ -357,6 +357,8 @@ pub enum Item {
     Entity {
         stub: Function,
         initial: Option<Function>,
+        /// The functions that make a state of each version of that of the version before.
+        migrations: Vec<Function>,
         operations: Vec<(Name, Function)>,
         state: Var,
         members: Vec<(Var, Function)>,

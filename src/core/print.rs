@@ -31,9 +31,12 @@ pub fn print(core: &Core, program: &Program, all: bool) -> String {
                     if *context == crate::builtins::Context::Activity { "activity" } else { "orchestration" };
                 show(&mut out, module, what, body);
             }
-            Item::Entity { initial, operations, members, private, .. } => {
+            Item::Entity { initial, migrations, operations, members, private, .. } => {
                 if let Some(f) = initial {
                     show(&mut out, module, "state", f);
+                }
+                for f in migrations {
+                    show(&mut out, module, "migrate", f);
                 }
                 for (_, f) in operations {
                     show(&mut out, module, "on", f);

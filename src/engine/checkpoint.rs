@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::builtins::TABLE;
 use crate::code::Code;
-use crate::machine::Data;
 use crate::machine::snapshot::{self, SavedRequest};
+use crate::machine::{Data, Request};
 
 use super::entry::{Entry, GRACE};
 use super::stored;
@@ -152,6 +152,15 @@ impl Checkpoint {
         // The program did not ask for a grace period.
         let entries = self.open.iter().filter_map(entry);
         entries.filter(|entry| entry.seq() != Some(GRACE)).collect()
+    }
+
+    /// Returns the open requests with their times.
+    pub fn requests(&self) -> Vec<(Request, i64)> {
+        let open = self.open.iter().filter_map(|open| {
+            let request = snapshot::request(open.request.clone())?;
+            Some((request, open.time))
+        });
+        open.filter(|(request, _)| request.seq != GRACE).collect()
     }
 
     /// Returns the machine's state, as bytes.

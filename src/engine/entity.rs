@@ -78,6 +78,9 @@ pub(super) struct Slot {
     /// Whether the entity is in [`Entities::changed`].
     changed: bool,
     pub(super) state: State,
+    /// The version of the state, and the one that the store has.
+    pub(super) version: u32,
+    pub(super) written_version: u32,
     /// The new state that is not written yet; the inner `None` stands for a deletion.
     pub(super) unwritten: Option<Option<Data>>,
     pub(super) running: Option<Running>,
@@ -235,8 +238,19 @@ impl Entities {
             let Some(slot) = self.slots.get_mut(&entity) else { continue };
             slot.changed = false;
             match slot.unwritten.take() {
-                Some(Some(state)) => batch.put(keys::entity(&entity), state.0),
-                Some(None) => batch.delete(keys::entity(&entity)),
+                Some(Some(state)) => {
+                    batch.put(keys::entity(&entity), state.0);
+                    if slot.version != slot.written_version {
+                        batch.put(keys::version(&entity), slot.version.to_be_bytes().to_vec());
+                        slot.written_version = slot.version;
+                    }
+                }
+                Some(None) => {
+                    batch.delete(keys::entity(&entity));
+                    if std::mem::take(&mut slot.written_version) > 0 {
+                        batch.delete(keys::version(&entity));
+                    }
+                }
                 None => {}
             }
             if std::mem::take(&mut slot.hold_changed) {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::builtins::Effect;
+use crate::code::ProgramHash;
 use crate::machine::{Cancellation, Data, EntityId, ErrorData, Request, RequestKind, Value, format};
 use crate::syntax::Place;
 
@@ -38,6 +39,9 @@ pub enum Entry {
     Begun { seq: u64, time: i64 },
     /// The instance is cancelled: everything that runs in it gets an error where it waits.
     Cancelling { what: Box<Cancellation>, time: i64 },
+    /// The instance goes on with another program, which fits all entries so far. The entries since
+    /// the last change were made with the program `from`.
+    Upgraded { from: ProgramHash, time: i64 },
 }
 
 /// A request as the history records it.
@@ -217,14 +221,15 @@ impl Entry {
             | Entry::Cancelled { seq, time }
             | Entry::Rewound { seq, time }
             | Entry::Renewed { seq, time } => (Some(seq), time),
-            Entry::Ended { time } | Entry::Terminated { time } | Entry::Cancelling { time, .. } => {
-                (None, time)
-            }
+            Entry::Ended { time }
+            | Entry::Terminated { time }
+            | Entry::Cancelling { time, .. }
+            | Entry::Upgraded { time, .. } => (None, time),
         }
     }
 
-    /// Returns the number of the request that the entry is about. Rewinds, cancellations and ends of
-    /// instances are about none.
+    /// Returns the number of the request that the entry is about. Rewinds, upgrades, cancellations and
+    /// ends of instances are about none.
     pub fn seq(&self) -> Option<u64> {
         match self {
             Entry::Requested { seq, .. }
@@ -236,7 +241,8 @@ impl Entry {
             Entry::Rewound { .. }
             | Entry::Ended { .. }
             | Entry::Terminated { .. }
-            | Entry::Cancelling { .. } => None,
+            | Entry::Cancelling { .. }
+            | Entry::Upgraded { .. } => None,
         }
     }
 
@@ -251,7 +257,8 @@ impl Entry {
             | Entry::Begun { time, .. }
             | Entry::Ended { time }
             | Entry::Terminated { time }
-            | Entry::Cancelling { time, .. } => *time,
+            | Entry::Cancelling { time, .. }
+            | Entry::Upgraded { time, .. } => *time,
         }
     }
 }

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::machine::{Cancellation, Data, ErrorData, Machine, Progress, Request};
 use crate::syntax::Place;
 
@@ -18,7 +20,7 @@ use super::record::InstanceRecord;
 
 /// A replay that made another request than the history holds. Each side is a text with its place in
 /// the source.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mismatch {
     /// The entry of the history, or `None` at its end.
     pub recorded: Option<(String, Place)>,
@@ -202,10 +204,11 @@ impl Evaluation {
         }
     }
 
-    /// Replays the next entries about attempts. They came between two answers, regardless of how
-    /// far the program was.
+    /// Replays the next entries about attempts and upgrades. They came between two answers,
+    /// regardless of how far the program was.
     fn attempts(&mut self, watch: Watch<'_>) {
-        while let Some(Entry::Retried { .. } | Entry::Begun { .. }) = self.past.front()
+        while let Some(Entry::Retried { .. } | Entry::Begun { .. } | Entry::Upgraded { .. }) =
+            self.past.front()
             && let Some(entry) = self.past.pop_front()
         {
             watch(&entry, None);
@@ -322,6 +325,22 @@ impl Evaluation {
         ended.map(|(_, recorded)| recorded).map_err(mismatch)
     }
 
+    /// Replays rewinds that come next, and number the requests of the turn that follows. Returns
+    /// whether there were any, and the replay is complete.
+    pub fn renumber(&mut self, watch: Watch<'_>) -> bool {
+        let mut has_any = false;
+        while let Some(Entry::Rewound { .. } | Entry::Upgraded { .. }) = self.past.front()
+            && let Some(entry) = self.past.pop_front()
+        {
+            watch(&entry, None);
+            if let Entry::Rewound { seq, .. } = entry {
+                self.machine.number_from(seq);
+            }
+            has_any = true;
+        }
+        has_any && self.is_live()
+    }
+
     /// Replays the next entry, or returns `None` if the replay is complete.
     pub fn replay(&mut self, around: &mut Around<'_>) -> Option<Advance> {
         self.attempts(around.watch);
@@ -432,6 +451,7 @@ impl Evaluation {
             Entry::Rewound { .. } => ("it was rewound".to_string(), Place::default()),
             Entry::Renewed { seq, .. } => (format!("request {seq} is asked again"), of(seq)),
             Entry::Cancelling { .. } => ("it was cancelled".to_string(), Place::default()),
+            Entry::Upgraded { .. } => ("it was upgraded".to_string(), Place::default()),
         }
     }
 }

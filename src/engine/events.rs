@@ -13,6 +13,7 @@ use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 use crate::permissions::Permissions;
 
 use super::address::{Address, LifeId, Waiter};
+use super::branch::Branch;
 use super::calls::{ClientCall, Kept};
 use super::entity::{Deployment, Hold};
 use super::evaluation::Mismatch;
@@ -26,6 +27,7 @@ use super::record::{InstanceRecord, Lifecycle};
 use super::rewind::Rewinding;
 use super::transit::Incoming;
 use super::undo::Undo;
+use super::upgrade::Upgrade;
 
 /// An attempt: its request, execution and life, and its number. The attempts of an operation are
 /// numbered consecutively.
@@ -89,8 +91,8 @@ pub enum Event {
     Load { record: InstanceRecord, history: History, image: Rc<Image> },
     /// A fetched instance has ended, or does not exist.
     Absent { id: String, record: Option<InstanceRecord> },
-    /// The state of a fetched entity, and the newest program that declares it.
-    Entity { entity: EntityId, state: Option<Data>, deployed: Option<Deployment> },
+    /// The state of a fetched entity with its version, and the newest program that declares it.
+    Entity { entity: EntityId, state: Option<Data>, version: u32, deployed: Option<Deployment> },
     /// A fetched program.
     Program { image: Rc<Image> },
     /// The record of an instance whose status was requested.
@@ -103,6 +105,11 @@ pub enum Event {
     Rewind(Rewinding),
     /// A stored instance is taken back. Its whole history is in the store.
     Undo(Undo),
+    /// An instance that waits goes on with another program, which fits its history. Its whole
+    /// history is in the store.
+    Upgrade(Box<Upgrade>),
+    /// An instance begins with a part of the history of another one.
+    Branch(Box<Branch>),
     /// The new record of a stored instance that is not in memory. It has fewer permissions.
     Restrict { record: InstanceRecord },
     /// A message from a client. No other message has the key `from`.

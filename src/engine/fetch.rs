@@ -17,7 +17,7 @@ use super::purge::Tree;
 use super::read_error::ReadError;
 use super::reads::{
     Deployed, Images, deployed, read_answers, read_holds, read_life, read_lines, read_mail, read_past,
-    read_record, read_time, read_versions,
+    read_record, read_time, read_version, read_versions,
 };
 use super::record::InstanceRecord;
 use super::rekey::{Moved, rekeying};
@@ -59,7 +59,8 @@ pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<
                 }
                 None => None,
             };
-            Ok(Event::Entity { entity: (**entity).clone(), state, deployed })
+            let version = read_version(store, entity)?;
+            Ok(Event::Entity { entity: (**entity).clone(), state, version, deployed })
         }
     }
 }

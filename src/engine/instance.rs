@@ -280,6 +280,9 @@ impl Instance {
             let mut around = Around { journal, arrivals, now, watch };
             return evaluation.replay(&mut around).unwrap_or(Advance::Ended);
         }
+        if self.evaluation.renumber(watch) {
+            return Advance::More;
+        }
         let was_live = self.is_live();
         let (progress, spent) = self.evaluation.run(fuel);
         self.saving.computed(spent);

@@ -11,6 +11,7 @@
 //! | `f/` function's name | a [`Function`](super::Function): a deployed orchestration |
 //! | `a/` id | the root of an instance that has more to do than to wait for others |
 //! | `e/` entity | an entity's state, as data |
+//! | `v/` entity | the version of its state, four bytes, big-endian; missing while it is 0 |
 //! | `l/` entity | a [`Hold`](super::Hold): the entity's holder |
 //! | `s/life` | the life of instances that begin now; missing while it is the first |
 //! | `m/i` id `00` number | a [`StoredMail`](super::StoredMail) that waits for an instance |
@@ -19,12 +20,14 @@
 //! | `o/` number | [`StoredLines`](super::StoredLines): a run of lines that may not be out yet |
 //! | `k/` id | a [`ClientCall`](super::ClientCall): a client's call of an operation, and its answer |
 //! | `r/` number | a [`Kept`](super::Kept): the place of an answer in the order of answers |
+//! | `u/` id `00` hash | empty: a program with which an upgraded instance ran before |
 //! | `s/time` | the time that the store has reached, in nanoseconds since 1970 |
 //! | `s/deploys` | in a partition: for each partition, the newest deployment that is known |
 //!
 //! Numbers, lives and times are eight bytes, big-endian. An entity is its name, `00`, and its key
 //! as data. Keys that begin with `!` are the store's own.
 
+use crate::code::ProgramHash;
 use crate::machine::{Data, EntityId};
 
 use super::address::Address;
@@ -40,12 +43,14 @@ pub const ACTIVE: &[u8] = b"a/";
 pub const MAIL: &[u8] = b"m/";
 pub const ENTITIES: &[u8] = b"e/";
 pub const LOCKS: &[u8] = b"l/";
+pub const VERSIONS: &[u8] = b"v/";
 pub const DEPLOYED: &[u8] = b"n/";
 /// The key of the life of instances that begin now. The life grows whenever an id becomes free, so
 /// that no instance has the life of an earlier one with its id.
 pub const LIFE: &[u8] = b"s/life";
 pub const FUNCTIONS: &[u8] = b"f/";
 pub const LINES: &[u8] = b"o/";
+pub const FORMERS: &[u8] = b"u/";
 pub const CALLS: &[u8] = b"k/";
 pub const ANSWERS: &[u8] = b"r/";
 /// The prefix of the keys with the state of an engine as a whole.
@@ -53,7 +58,7 @@ pub const OWN: &[u8] = b"s/";
 /// The key of the time that the store has reached.
 pub const TIME: &[u8] = b"s/time";
 /// The key of the versions of deployments that a partition knows.
-pub const VERSIONS: &[u8] = b"s/deploys";
+pub const DEPLOYMENTS: &[u8] = b"s/deploys";
 
 /// The life of instances that begin before any id becomes free. In stores from before lives
 /// existed, instances have life 0.
@@ -149,6 +154,16 @@ pub fn entity(entity: &EntityId) -> Vec<u8> {
     with_entity(ENTITIES, entity)
 }
 
+/// Returns the key of the version of an entity's state.
+pub fn version(entity: &EntityId) -> Vec<u8> {
+    with_entity(VERSIONS, entity)
+}
+
+/// Returns the entity of the key of a version.
+pub fn parse_version(key: &[u8]) -> Option<EntityId> {
+    parse_entity(key.strip_prefix(VERSIONS)?)
+}
+
 pub fn lock(entity: &EntityId) -> Vec<u8> {
     with_entity(LOCKS, entity)
 }
@@ -193,6 +208,28 @@ pub fn lines(number: u64) -> Vec<u8> {
 /// Returns the number of a run of lines.
 pub fn parse_lines(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.strip_prefix(LINES)?.try_into().ok()?))
+}
+
+/// Returns the prefix of the programs with which an instance ran before.
+pub fn formers(id: &str) -> Vec<u8> {
+    let mut key = joined(FORMERS, id.as_bytes());
+    key.push(0);
+    key
+}
+
+/// Returns the key of a program with which an instance ran before.
+pub fn former(id: &str, program: ProgramHash) -> Vec<u8> {
+    let mut key = formers(id);
+    key.extend(program.0);
+    key
+}
+
+/// Returns the instance and the program of the key of a former program.
+pub fn parse_former(key: &[u8]) -> Option<(&str, ProgramHash)> {
+    let rest = key.strip_prefix(FORMERS)?;
+    let (id, program) = rest.split_at_checked(rest.len().checked_sub(32)?)?;
+    let id = std::str::from_utf8(id.strip_suffix(&[0])?).ok()?;
+    Some((id, ProgramHash(program.try_into().ok()?)))
 }
 
 /// Returns the key of a client's call.

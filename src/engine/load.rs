@@ -83,20 +83,24 @@ impl Engine {
         }
     }
 
+    /// Breaks off what an instance in memory has under way.
+    pub(super) fn break_off(&mut self, id: &Arc<str>) {
+        let Some(instance) = self.residents.get(id) else { return };
+        for (seq, open) in instance.evaluation.open.iter() {
+            self.scheduler.clear_timer(id, *seq);
+            if open.dispatched {
+                let step = StepId::of(id, &instance.record, open);
+                self.outputs.push(Output::Abandon { step });
+            }
+        }
+    }
+
     /// Takes an instance back. What it had under way is broken off, and it is read from the store
     /// again.
     pub(super) fn undo(&mut self, undo: Undo) {
         let Undo { id, image, batch, .. } = undo;
         let id: Arc<str> = id.into();
-        if let Some(instance) = self.residents.get(&id) {
-            for (seq, open) in instance.evaluation.open.iter() {
-                self.scheduler.clear_timer(&id, *seq);
-                if open.dispatched {
-                    let step = StepId::of(&id, &instance.record, open);
-                    self.outputs.push(Output::Abandon { step });
-                }
-            }
-        }
+        self.break_off(&id);
         self.residents.put_away(&id);
         self.programs.store(&image, &mut self.batch);
         self.batch.writes.extend(batch.writes);

@@ -11,9 +11,12 @@
 
 mod active;
 mod address;
+mod adopt;
 mod agenda;
 mod arrivals;
+mod backward;
 mod before;
+mod branch;
 mod calling;
 mod calls;
 mod checkpoint;
@@ -83,6 +86,7 @@ mod timers;
 mod transit;
 mod turns;
 mod undo;
+mod upgrade;
 mod versions;
 mod waits;
 mod wanted;
@@ -90,6 +94,8 @@ mod writes;
 
 pub use active::Active;
 pub use address::{Address, LifeId, Waiter};
+pub use backward::Backward;
+pub use branch::Branch;
 pub use calls::{ClientCall, Kept, MOST_ANSWER_BYTES, MOST_ANSWERS};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
@@ -116,13 +122,14 @@ pub use quotas::Quotas;
 pub use read_error::ReadError;
 pub use reads::{
     Deployed, Images, deployed, read_call, read_history, read_holds, read_life, read_mail, read_record,
-    read_time,
+    read_time, read_version,
 };
 pub use record::{InstanceRecord, Lifecycle, Status};
-pub use replay::{Replayed, Watcher, replay, state_at_end};
+pub use replay::{Replayed, Watcher, place_anew, replay, state_at_end};
 pub use rewind::{Back, Rewinding, Steps, rewind};
 pub use run::status_of;
 pub use schedules::{SCHEDULES, deployment};
 pub use step::Engine;
 pub use transit::{Incoming, divide};
 pub use undo::Undo;
+pub use upgrade::{Divergence, Standing, Upgrade, Verdict, judge, stale_programs, stand};

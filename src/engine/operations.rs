@@ -8,7 +8,7 @@
 use std::rc::Rc;
 
 use crate::machine::{
-    Data, EntityId, ErrorData, Identity, Machine, Progress, RequestKind, Value, find_operation, sql,
+    Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value, find_operation, sql,
 };
 
 use super::address::Address;
@@ -43,6 +43,28 @@ enum Next {
 }
 
 impl Slot {
+    /// Brings the state to the version of a program, before an operation of the program. Returns the
+    /// fuel that this took. After an error the state is as it was.
+    fn migrate(&mut self, entity: &EntityId, image: &Rc<Image>) -> Result<u64, ErrorData> {
+        let State::Known(Some(state)) = &self.state else { return Ok(0) };
+        let Some(declared) = image.code.find_entity(&entity.name) else { return Ok(0) };
+        let newest = declared.migrations.len() as u32;
+        if self.version == newest {
+            return Ok(0);
+        }
+        if self.version > newest {
+            let known = self.version;
+            let message = format!(
+                "the state of {entity} has version {known}, and the deployed program knows versions up to {newest}: \
+                 deploy the text that has migrated it"
+            );
+            return Err(ErrorData::new("unknown_entity", message));
+        }
+        let (state, data, spent) = Machine::migrate(image, declared, state.clone(), self.version)?;
+        (self.state, self.version, self.unwritten) = (State::Known(Some(state)), newest, Some(Some(data)));
+        Ok(spent)
+    }
+
     /// Decides on the next action, and takes its message.
     fn next(&mut self) -> Next {
         if self.running.is_some() {
@@ -81,7 +103,7 @@ impl Engine {
     pub(super) fn entity_fetched(
         &mut self,
         entity: EntityId,
-        state: Option<Data>,
+        (state, version): (Option<Data>, u32),
         deployed: Option<Deployment>,
     ) {
         let entity = Rc::new(entity);
@@ -95,6 +117,7 @@ impl Engine {
         let slot = self.entities.slot(&entity);
         if !matches!(slot.state, State::Known(_)) {
             slot.state = State::Known(state.map(|state| state.decode()));
+            (slot.version, slot.written_version) = (version, version);
         }
         self.wake_entity(&entity);
     }
@@ -165,6 +188,7 @@ impl Engine {
         let declared = image.code.find_entity(name).ok_or_else(unknown)?;
         let found = find_operation(declared, name, operation)?;
         self.scheduler.spend(args.0.len() as u64 / BYTES);
+        self.scheduler.spend(slot.migrate(entity, image)?);
         let args = args.items();
         let state = match &slot.state {
             State::Known(state) => state.clone(),
@@ -225,6 +249,8 @@ impl Engine {
                 let result = result.and_then(|value| {
                     if let Some(state) = machine.take_state()? {
                         let (value, data) = state.unzip();
+                        let declared = machine.image.code.find_entity(&entity.name);
+                        slot.version = declared.map_or(0, |declared| declared.migrations.len() as u32);
                         let bytes = data.as_ref().map_or(0, |data| data.0.len() as u64);
                         self.scheduler.spend(bytes / BYTES);
                         slot.state = State::Known(value);

@@ -61,6 +61,9 @@ impl Tree {
                     tree.writes.delete(key);
                 }
             }
+            for (key, _) in store.all(&keys::formers(id))? {
+                tree.writes.delete(key);
+            }
             for key in [keys::checkpoint(id), keys::active(id)] {
                 if store.get(&key)?.is_some() {
                     tree.writes.delete(key);
@@ -139,6 +142,9 @@ pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
     for (_, bytes) in store.all(keys::INSTANCES)? {
         let record = InstanceRecord::decode(&bytes).ok_or("the record of an instance is not readable")?;
         used.insert(keys::program(&record.program.0));
+    }
+    for (key, _) in store.all(keys::FORMERS)? {
+        used.extend(keys::parse_former(&key).map(|(_, program)| keys::program(&program.0)));
     }
     for (_, bytes) in store.all(keys::DEPLOYED)? {
         let deployed = Deployed::decode(&bytes).ok_or("the program of an entity is not readable")?;

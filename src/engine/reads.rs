@@ -158,6 +158,15 @@ pub fn deployed(store: &dyn Read, entity: &str) -> Result<Option<Deployed>, Read
     }
 }
 
+/// Reads the version of an entity's state.
+pub fn read_version(store: &dyn Read, entity: &crate::machine::EntityId) -> Result<u32, ReadError> {
+    let Some(bytes) = store.get(&keys::version(entity))? else { return Ok(0) };
+    match bytes.try_into() {
+        Ok(bytes) => Ok(u32::from_be_bytes(bytes)),
+        Err(_) => Err(format!("the version of the state of {entity} is not readable").into()),
+    }
+}
+
 /// Reads all messages of a store.
 pub fn read_mail(store: &dyn Read) -> Result<Vec<(Address, u64, StoredMail)>, ReadError> {
     let mut mail = Vec::new();
@@ -213,7 +222,7 @@ pub fn read_time(store: &dyn Read) -> Result<i64, ReadError> {
 
 /// Reads the versions of deployments that a partition knows.
 pub(super) fn read_versions(store: &dyn Read) -> Result<BTreeMap<Partition, i64>, ReadError> {
-    let Some(bytes) = store.get(keys::VERSIONS)? else { return Ok(BTreeMap::new()) };
+    let Some(bytes) = store.get(keys::DEPLOYMENTS)? else { return Ok(BTreeMap::new()) };
     stored::read(&bytes).ok_or_else(|| "the known deployments are not readable".into())
 }
 

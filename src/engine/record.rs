@@ -221,7 +221,7 @@ impl InstanceRecord {
     }
 
     /// Returns the waiter for the answer to a request.
-    pub(super) fn waiter(&self, seq: u64) -> Waiter {
+    pub fn waiter(&self, seq: u64) -> Waiter {
         Waiter { instance: self.id.clone(), life: self.life, execution: self.execution, seq }
     }
 

@@ -101,10 +101,24 @@ impl Original {
             };
             // A rewind undoes the end, so its entry is left out.
             seen.retain(|entry| !matches!(entry, Entry::Ended { .. } | Entry::Terminated { .. }));
-            // Entries about attempts may stand anywhere, since nothing follows from them.
-            let is_attempt = |entry: &Entry| matches!(entry, Entry::Retried { .. } | Entry::Begun { .. });
+            // Entries about attempts and upgrades may stand anywhere, since nothing follows from
+            // them. A rewind may stand before the requests of its turn.
+            let is_attempt = |entry: &Entry| {
+                matches!(
+                    entry,
+                    Entry::Retried { .. }
+                        | Entry::Begun { .. }
+                        | Entry::Upgraded { .. }
+                        | Entry::Rewound { .. }
+                )
+            };
             let (attempts, group): (Vec<Entry>, Vec<Entry>) = seen.into_iter().partition(is_attempt);
+            let numbers = |entry: &Entry| match entry {
+                Entry::Rewound { seq, .. } => Some(*seq),
+                _ => None,
+            };
             if let Some(turn) = turns.last_mut() {
+                turn.first = attempts.iter().filter_map(numbers).next_back().unwrap_or(turn.first);
                 turn.group.extend(group);
             }
             let of_an_attempt = |entry| Turn { trigger: Some(entry), first: 0, group: Vec::new() };
@@ -297,6 +311,12 @@ impl Fitting<'_> {
                     | Entry::Renewed { seq, .. }),
                 ) => {
                     if !is_cut && (run.open.contains(seq) || *seq == GRACE) {
+                        self.entries.push(trigger.clone());
+                    }
+                    continue;
+                }
+                Some(trigger @ Entry::Upgraded { .. }) => {
+                    if !is_cut {
                         self.entries.push(trigger.clone());
                     }
                     continue;

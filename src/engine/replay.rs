@@ -1,5 +1,6 @@
 //! Replay from the journal alone, without effects and without writes.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::machine::{Image, Request};
@@ -43,6 +44,25 @@ pub fn state_at_end(image: &Rc<Image>, record: InstanceRecord, history: History)
             Advance::OutOfFuel if !instance.is_live() => {}
             Advance::Waiting if instance.is_live() => return instance.state(),
             _ => return None,
+        }
+    }
+}
+
+/// Gives each request of a history its place in the present program, if earlier entries were made
+/// with another one.
+pub fn place_anew(image: &Rc<Image>, record: &InstanceRecord, history: &mut History) {
+    let mut places = BTreeMap::new();
+    let mut watch = |entry: &Entry, request: Option<&Request>| {
+        if let (Entry::Requested { seq, .. }, Some(request)) = (entry, request) {
+            places.insert(*seq, request.place);
+        }
+    };
+    replay(image, record.clone(), history.clone(), &mut watch);
+    for entry in &mut history.entries {
+        if let Entry::Requested { seq, place, .. } = entry
+            && let Some(now) = places.get(seq)
+        {
+            *place = *now;
         }
     }
 }

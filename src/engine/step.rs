@@ -248,9 +248,9 @@ impl Engine {
                 let record = record.filter(|_| !self.purged.contains(id.as_str()));
                 self.absent(&id, record, now);
             }
-            Event::Entity { entity, state, deployed } => {
+            Event::Entity { entity, state, version, deployed } => {
                 self.wanted.came(&Address::entity(entity.clone()));
-                self.entity_fetched(entity, state, deployed);
+                self.entity_fetched(entity, (state, version), deployed);
             }
             Event::Program { image } => {
                 let hash = image.code.hash;
@@ -272,6 +272,8 @@ impl Engine {
             Event::WakeAt { id, root, due } => self.waits_until(&id, &root, due),
             Event::Rewind(rewinding) => self.rewind(rewinding),
             Event::Undo(undo) => self.undo(undo),
+            Event::Upgrade(upgrade) => self.upgrade(*upgrade, now),
+            Event::Branch(branch) => self.branch(*branch),
             Event::Restrict { record } => self.restrict(&record),
             Event::Send { to, from, message } => {
                 let root = Arc::from(from.as_str());

@@ -62,7 +62,7 @@ impl Versions {
 
     pub fn take_writes(&mut self, batch: &mut Batch) {
         if std::mem::take(&mut self.is_changed) {
-            batch.put(keys::VERSIONS.to_vec(), stored::append(Vec::new(), &self.known));
+            batch.put(keys::DEPLOYMENTS.to_vec(), stored::append(Vec::new(), &self.known));
         }
     }
 }

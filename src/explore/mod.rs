@@ -6,11 +6,13 @@
 
 mod endless;
 mod engine;
+mod fork;
 mod memory;
 pub mod schedule;
 mod search;
 mod visited;
 mod walk;
+mod written;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,8 +23,10 @@ use crate::model::{Observation, Stop, Violation};
 pub use endless::{Goal, endless, goals};
 pub use engine::RealEngine;
 pub use engine::trial::{Crash, Trial, trial};
+pub use fork::{CannotFork, ForkAnswer, ForkEnd, ForkStep, Forked, Given, Source, fork, shown};
 pub use search::search;
 pub use walk::{Random, Walk, walk};
+pub use written::written;
 
 /// The limits and options of a search.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Address, InstanceRecord, Steps};
+use crate::engine::{Address, InstanceRecord, Steps, Verdict};
 use crate::machine::{Data, EntityId, ErrorData, IfExists};
 use crate::permissions::Permissions;
 
@@ -41,6 +41,51 @@ pub struct Attending {
     /// The folder that the guest works in. The relative paths of the script mean files there.
     pub folder: PathBuf,
     pub starting: Starting,
+}
+
+/// A change of the program of instances that have not ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Upgrading {
+    pub ids: Vec<String>,
+    /// The name of the new program's file.
+    pub file: String,
+    /// The modules of the new program.
+    pub modules: Vec<(String, String)>,
+    /// The entry of the history, numbered from 1, to which each instance goes back first.
+    pub from: Option<u64>,
+    /// Whether nothing is changed.
+    pub dry_run: bool,
+}
+
+/// The outcome of an upgrade of one instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Judgement {
+    /// The verdict, the requests that are forgotten, and whether the instance has the new program
+    /// now.
+    Judged { verdict: Verdict, forgotten: Vec<(u64, String)>, is_adopted: bool },
+    /// The instance is under way just now. It can be upgraded once it waits.
+    Busy,
+    /// There is no such instance.
+    Unknown,
+    /// The instance has ended already.
+    Ended,
+    /// The instance can't be upgraded, for this reason.
+    Refused(String),
+}
+
+/// A new instance that begins with a part of the history of another one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Forking {
+    pub id: String,
+    /// The number of entries that the new instance begins with.
+    pub at: u64,
+    /// The id of the new instance.
+    pub new: String,
+    /// The name of another program's file, with the program's modules.
+    pub file: Option<String>,
+    pub modules: Vec<(String, String)>,
+    /// Whether nothing is changed.
+    pub dry_run: bool,
 }
 
 /// A command. The host executes it on the engine's turn, and replies once the result is durable.
@@ -81,6 +126,10 @@ pub enum Command {
     Cancel { id: String, reason: Data, grace: i64 },
     /// Begins an instance of a script, or joins it, and lets a guest show its output.
     Attend(Box<Attending>),
+    /// Lets instances go on with another program, if the program fits their histories.
+    Upgrade(Box<Upgrading>),
+    /// Begins an instance with a part of the history of another one.
+    Fork(Box<Forking>),
 }
 
 impl Command {
@@ -102,6 +151,8 @@ impl Command {
             }
             Command::Purge { ids, .. } => Address::instance(ids.first()?),
             Command::Attend(attending) => Address::instance(&attending.starting.record.id),
+            Command::Upgrade(upgrading) => Address::instance(upgrading.ids.first()?),
+            Command::Fork(forking) => Address::instance(&forking.new),
             Command::Deploy { .. } => return None,
         })
     }
@@ -134,6 +185,10 @@ pub enum Reply {
     Removed(u64),
     /// The command cannot be executed, for this reason.
     Refused(String),
+    /// The outcomes of upgrades, in the order of the ids.
+    Judged(Vec<Judgement>),
+    /// The steps that the new instance does not repeat, and the open requests that it makes again.
+    Forked { kept: Vec<(u64, String)>, again: Vec<(u64, String)> },
     /// Another partition has the instance or the entity now. Nothing was done.
     Moved,
 }

@@ -77,13 +77,15 @@ impl Serving<'_> {
             Command::Rewind { id, dry_run } => self.rewind(&id, dry_run),
             Command::Purge { ids, force } => return self.purge(ids, force, to),
             Command::Attend(attending) => self.attend(*attending),
+            Command::Fork(forking) => self.fork(*forking),
+            Command::Upgrade(upgrading) => self.upgrade(*upgrading),
         };
         self.reply(to, reply.unwrap_or_else(Reply::Refused));
         Ok(())
     }
 
     /// Returns the time of the store.
-    fn now(&self) -> i64 {
+    pub(super) fn now(&self) -> i64 {
         self.settings.clock.now_after(self.engine.time())
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value as Body, json};
 
 use crate::api::Queries;
 use crate::archive::forms;
-use crate::engine::{Entry, History, InstanceRecord, RecordedRequest};
+use crate::engine::{Entry, History, InstanceRecord, RecordedRequest, build_image, load_modules, place_anew};
 use crate::host::{self, Reads};
 use crate::machine::format;
 use crate::syntax::Place;
@@ -33,7 +33,15 @@ pub fn routes() -> Router<Service> {
 
 /// Reads the history of an instance.
 pub fn read(reads: &Reads, id: &str) -> Result<(InstanceRecord, History), Problem> {
-    reads.history(id)?.ok_or_else(|| Problem::no_instance(id))
+    let (record, mut history) = reads.history(id)?.ok_or_else(|| Problem::no_instance(id))?;
+    // The source that is shown is that of the present program.
+    if history.entries.iter().any(|entry| matches!(entry, Entry::Upgraded { .. }))
+        && let Ok(program) = load_modules(record.program, &reads.modules(record.program)?)
+        && let Ok(image) = build_image(&program)
+    {
+        place_anew(&image, &record, &mut history);
+    }
+    Ok((record, history))
 }
 
 /// The texts of a program, for the lines of places.

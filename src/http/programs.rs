@@ -1,18 +1,21 @@
-//! The routes for programs: a list, texts, deployed functions, and deployment.
+//! The routes for programs: a list, texts, deployed functions, deployment, and upgrades of
+//! instances.
+
+use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use hashbrown::HashMap;
 use serde::Deserialize;
 use serde_json::{Value as Body, json};
 
-use crate::api::{Command, Queries, Reply};
+use crate::api::{Command, Judgement, Queries, Reply, Upgrading};
 use crate::check;
 use crate::code::ProgramHash;
-use crate::engine::{Function, query};
+use crate::engine::{Function, Verdict, query};
 use crate::host::Reads;
 use crate::machine::format;
 use crate::permissions::Permissions;
@@ -28,6 +31,7 @@ pub fn routes() -> Router<Service> {
         .route("/programs", get(list).post(deploy))
         .route("/programs/{hash}/texts/{module}", get(text))
         .route("/functions", get(functions))
+        .route("/instances/{id}/upgrade", post(upgrade))
 }
 
 fn hash(text: &str) -> Result<ProgramHash, Problem> {
@@ -119,7 +123,7 @@ async fn text(
 #[serde(deny_unknown_fields)]
 struct Deployment {
     file: String,
-    modules: std::collections::BTreeMap<String, String>,
+    modules: BTreeMap<String, String>,
 }
 
 async fn deploy(
@@ -128,12 +132,24 @@ async fn deploy(
     Input(deployment): Input<Deployment>,
 ) -> Result<Json<Body>, Problem> {
     let Deployment { file, modules } = deployment;
+    let modules = checked(file.clone(), modules).await?;
+    let permissions = Permissions::default();
+    match service.command(Command::Deploy { file, modules, permissions }).await? {
+        Reply::Deployed(functions) => Ok(Json(json!({"functions": functions}))),
+        Reply::Refused(reason) => Err(Problem::bad(reason)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Checks a program, and returns the texts of all of its modules.
+async fn checked(file: String, modules: BTreeMap<String, String>) -> Result<Vec<(String, String)>, Problem> {
     let Some(text) = modules.get(&file).cloned() else {
         return Err(Problem::bad(format!("`modules` has no text of `{file}`")));
     };
+    let name = file.clone();
     let checked = tokio::task::spawn_blocking(move || {
         let read = |key: &str| modules.get(key).cloned().ok_or_else(|| "it is not in `modules`".to_string());
-        let program = check::load(&file, text, &read);
+        let program = check::load(&name, text, &read);
         let shown: Vec<String> = program
             .diagnostics
             .iter()
@@ -141,18 +157,78 @@ async fn deploy(
             .map(|diagnostic| diagnostic.title.clone())
             .collect();
         let texts = program.sources.files.into_iter().map(|file| (file.name, file.text)).collect();
-        (file, shown, texts)
+        (shown, texts)
     });
-    let (file, mistakes, modules): (String, Vec<String>, Vec<(String, String)>) =
+    let (mistakes, modules): (Vec<String>, Vec<(String, String)>) =
         checked.await.map_err(|_| unexpected())?;
-    if !mistakes.is_empty() {
-        return Err(Problem::bad(format!("{file} has mistakes: {}", mistakes.join("; ")))
-            .with("mistakes", json!(mistakes)));
+    match mistakes.is_empty() {
+        true => Ok(modules),
+        false => Err(Problem::bad(format!("{file} has mistakes: {}", mistakes.join("; ")))
+            .with("mistakes", json!(mistakes))),
     }
-    let permissions = Permissions::default();
-    match service.command(Command::Deploy { file, modules, permissions }).await? {
-        Reply::Deployed(functions) => Ok(Json(json!({"functions": functions}))),
-        Reply::Refused(reason) => Err(Problem::bad(reason)),
-        _ => Err(unexpected()),
+}
+
+/// The body of an upgrade: a program as for a deployment.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Upgraded {
+    file: String,
+    modules: BTreeMap<String, String>,
+    /// The entry of the history to which the instance goes back first.
+    from: Option<u64>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn upgrade(
+    _: Admin,
+    State(service): State<Service>,
+    Path(id): Path<String>,
+    Input(upgraded): Input<Upgraded>,
+) -> Result<Json<Body>, Problem> {
+    let Upgraded { file, modules, from, dry_run } = upgraded;
+    let modules = checked(file.clone(), modules).await?;
+    let upgrading = Upgrading { ids: vec![id.clone()], file, modules, from, dry_run };
+    let outcome = match service.command(Command::Upgrade(Box::new(upgrading))).await? {
+        Reply::Judged(outcomes) => outcomes.into_iter().next(),
+        _ => None,
+    };
+    match outcome {
+        Some(Judgement::Judged { verdict, forgotten, is_adopted }) => {
+            let forgotten: Vec<Body> =
+                forgotten.iter().map(|(seq, what)| json!({"seq": seq, "what": what})).collect();
+            let mut body = json!({"id": id, "adopted": is_adopted, "forgotten": forgotten});
+            judged(&verdict, &mut body);
+            Ok(Json(body))
+        }
+        Some(Judgement::Unknown) => Err(Problem::no_instance(&id)),
+        Some(Judgement::Ended) => Err(Problem::ended(&id)),
+        Some(Judgement::Busy) => {
+            Err(Problem::refused(format!("{id} is under way just now; once it waits, try again")))
+        }
+        Some(Judgement::Refused(reason)) => Err(Problem::refused(reason)),
+        None => Err(unexpected()),
+    }
+}
+
+/// Adds a verdict to the body of an answer.
+fn judged(verdict: &Verdict, body: &mut Body) {
+    match verdict {
+        Verdict::Fits { asks } => {
+            body["verdict"] = json!("fits");
+            body["asks"] = asks.iter().map(|(what, _)| json!(what)).collect();
+        }
+        Verdict::Diverges(of) => {
+            let side =
+                |side: &Option<(String, crate::syntax::Place)>| side.as_ref().map(|(what, _)| what.clone());
+            body["verdict"] = json!("diverges");
+            (body["entry"], body["entries"]) = (json!(of.entry), json!(of.of));
+            (body["recorded"], body["found"]) =
+                (json!(side(&of.sides.recorded)), json!(side(&of.sides.found)));
+        }
+        Verdict::Unfit(why) => {
+            body["verdict"] = json!("unfit");
+            body["why"] = json!(why);
+        }
     }
 }

@@ -62,6 +62,9 @@ pub fn find_operation<'e>(
     Err(ErrorData::new("unknown_operation", message))
 }
 
+/// The fuel of one migration of a state, in calls and repetitions.
+const MIGRATION: u64 = 10_000_000;
+
 impl Machine {
     /// Makes a machine that is about to call a function of the program.
     pub fn new(
@@ -146,6 +149,37 @@ impl Machine {
         let mut machine = Machine::new(image, Context::Operation, operation.function, args, identity);
         machine.state = Some(State { before: state, initial, cell, deleted: false });
         Ok(machine)
+    }
+
+    /// Makes a state of the newest version of one of an earlier version, by the migrations of the
+    /// entity's program. Returns the state, its bytes, and the fuel that they took.
+    pub fn migrate(
+        image: &Rc<Image>,
+        entity: &Entity,
+        mut state: Value,
+        version: u32,
+    ) -> Result<(Value, Data, u64), ErrorData> {
+        let mut spent = 0;
+        for function in entity.migrations.iter().skip(version as usize) {
+            let identity = Identity::default();
+            let mut machine = Machine::new(image.clone(), Context::Pure, *function, vec![state], identity);
+            machine.keep_value();
+            state = match machine.run(MIGRATION) {
+                Progress::Done(Ok(_)) => machine.take_value(),
+                Progress::Done(Err(error)) => return Err(error),
+                _ => {
+                    return Err(ErrorData::new(
+                        "limit",
+                        "the migration of a state takes too long to compute",
+                    ));
+                }
+            };
+            spent += machine.take_spent();
+        }
+        match Data::encode_named(&state, "state") {
+            Ok(data) => Ok((state, data, spent)),
+            Err(fail) => Err(ErrorData { value: Data::of(&fail.value), trace: Default::default() }),
+        }
     }
 
     /// Takes the state after the end of an operation. Returns `None` if the state has not changed,

@@ -224,6 +224,23 @@ impl Context {
         self.diagnostics.push(error);
     }
 
+    /// Returns a migration of an entity's state. The word before `state` must be `migrate`, which is
+    /// a name everywhere else.
+    pub fn migration(&mut self, word: Ident, function: Expr, span: Span) -> Member {
+        if &*word.name != "migrate" {
+            let place = self.place(word.span);
+            let error = Diagnostic::error(
+                format!("unexpected `{}`", word.name),
+                place,
+                "`migrate` was expected here",
+            )
+            .hint("a state is migrated by `migrate state with fn old => …`");
+            self.diagnostics.push(error);
+            return Member::Error;
+        }
+        Member::Migration(function, span)
+    }
+
     /// Notes that the parser skipped tokens while it was reading `what`.
     pub fn recovered(&mut self, recovery: ErrorRecovery<usize, Token, ()>, what: &str) {
         self.syntax_error(recovery.error, what);

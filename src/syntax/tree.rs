@@ -170,6 +170,8 @@ pub struct Entity {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Member {
     State(Expr, Span),
+    /// A function of the state before, which makes the state of the next version.
+    Migration(Expr, Span),
     Operation(Callable),
     /// A function that only the operations and functions of the entity can call.
     Function(Callable),
@@ -181,7 +183,7 @@ impl Entity {
     pub fn callables(&self) -> impl Iterator<Item = &Callable> {
         self.members.iter().filter_map(|member| match member {
             Member::Operation(f) | Member::Function(f) => Some(f),
-            Member::State(..) | Member::Error => None,
+            Member::State(..) | Member::Migration(..) | Member::Error => None,
         })
     }
 }

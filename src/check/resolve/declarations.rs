@@ -172,6 +172,10 @@ impl Resolver<'_> {
                 me.level -= 1;
             });
         }
+        for member in &entity.members {
+            let Member::Migration(function, _) = member else { continue };
+            self.migration(function, owner);
+        }
         self.level += 1;
         self.push_scope();
         self.siblings = self.members(entity);
@@ -184,6 +188,25 @@ impl Resolver<'_> {
         self.level -= 1;
     }
 
+    /// Resolves a migration, which is a function of the state before and has no effects.
+    fn migration(&mut self, function: &Expr, owner: Option<GlobalId>) {
+        if let ExprKind::Lambda(lambda) = &function.kind
+            && !(lambda.params.len() == 1 && lambda.params[0].default.is_none())
+        {
+            let error = Diagnostic::error(
+                "a migration takes the state before",
+                self.place(function.span),
+                "a function of one parameter was expected here",
+            );
+            self.report(error.hint("`migrate state with fn old => {balance: old}`"));
+        }
+        self.isolated(owner, Some(Context::Pure), |me| {
+            me.level += 1;
+            me.expr(function);
+            me.level -= 1;
+        });
+    }
+
     /// Binds the names of an entity's operations and private functions, which see one another.
     /// Returns the bindings.
     fn members(&mut self, entity: &Entity) -> Range<BindingId> {
@@ -193,7 +216,7 @@ impl Resolver<'_> {
             let (f, is_private) = match member {
                 Member::Operation(f) => (f, false),
                 Member::Function(f) => (f, true),
-                Member::State(..) | Member::Error => continue,
+                Member::State(..) | Member::Migration(..) | Member::Error => continue,
             };
             if let Some((first, was_private)) = names.insert(f.name.name.clone(), (f.name.span, is_private)) {
                 let what = match (was_private, is_private) {

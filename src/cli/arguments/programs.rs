@@ -36,6 +36,11 @@ pub struct Test {
     /// Run the tests again whenever a file changes
     #[arg(long)]
     pub watch: bool,
+    /// Write what an instance did as a test, with mocks from its journal, to standard output
+    #[arg(long, value_name = "ID", conflicts_with_all = ["filter", "crash", "watch", "junit"])]
+    pub from: Option<String>,
+    #[command(flatten)]
+    pub store: super::InStore,
     /// Write the results to a file in JUnit format
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,

@@ -18,8 +18,10 @@ impl Document {
         let mut marks: Vec<(usize, usize, usize)> =
             lexed.comments.iter().map(|(start, end)| (*start, *end, 3)).collect();
         let module = &self.program.modules[0];
-        for (start, token, end) in &lexed.tokens {
+        for (at, (start, token, end)) in lexed.tokens.iter().enumerate() {
+            let next = lexed.tokens.get(at + 1).map(|(_, token, _)| token);
             let kind = match token {
+                Token::Id(name) if &**name == "migrate" && next == Some(&Token::State) => 0,
                 Token::Str(_)
                 | Token::StrStart(_)
                 | Token::StrMid(_)

@@ -93,12 +93,18 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
                 unit.code.functions[stub_id as usize].hidden = 1;
                 unit.top(body, body_id, variables);
             }
-            (Item::Entity { stub, initial, operations, state, members, .. }, Target::Isolated(index)) => {
+            (
+                Item::Entity { stub, initial, migrations, operations, state, members, .. },
+                Target::Isolated(index),
+            ) => {
                 let stub_id = unit.code.isolated[index].stub;
                 unit.top(stub, stub_id, variables);
                 let entity = unit.code.isolated[index].entity.clone().unwrap_or_default();
                 if let (Some(f), Some(at)) = (initial, entity.initial) {
                     unit.top(f, unit.code.consts[at].1, variables);
+                }
+                for (f, function) in migrations.iter().zip(&entity.migrations) {
+                    unit.top(f, *function, variables);
                 }
                 let group = unit.members(*state, members, variables);
                 for ((_, f), operation) in operations.iter().zip(&entity.operations) {
@@ -198,8 +204,10 @@ impl Unit<'_> {
                 };
                 let (stub, body) = (self.reserve(), self.reserve());
                 let entity = match item {
-                    Item::Entity { initial, operations, private, .. } => {
-                        Some(self.entity(&global.name, initial.is_some(), operations, private))
+                    Item::Entity { initial, migrations, operations, private, .. } => {
+                        let migrations = migrations.iter().map(|_| self.reserve()).collect();
+                        let entity = self.entity(&global.name, initial.is_some(), operations, private);
+                        Some(Entity { migrations, ..entity })
                     }
                     _ => None,
                 };
@@ -237,7 +245,8 @@ impl Unit<'_> {
             params: f.params.len() - 1,
         };
         let operations = operations.iter().map(operation).collect();
-        Entity { initial, operations, private: private.iter().map(ToString::to_string).collect() }
+        let private = private.iter().map(ToString::to_string).collect();
+        Entity { initial, operations, private, ..Entity::default() }
     }
 
     /// Compiles the members of an entity that others of its members call. They share an environment

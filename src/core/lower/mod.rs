@@ -313,6 +313,7 @@ impl<'p> Lower<'_, 'p> {
         let body = self.node(Form::Invoke(id, vec![node], Box::new(self.null(span))), span);
         let stub = self.function(name.clone(), vec![key], 1, body, span);
         let (mut initial, mut operations, mut private) = (None, Vec::new(), Vec::new());
+        let mut migrations = Vec::new();
         let state = self.fresh("state");
         if let Some(var) = self.all.variables[self.module].vars.last_mut() {
             (var.cell, var.given) = (true, true);
@@ -322,6 +323,13 @@ impl<'p> Lower<'_, 'p> {
                 Member::State(value, span) => {
                     let body = self.expr(value);
                     initial = Some(self.function(format!("{name}.state"), Vec::new(), 0, body, *span));
+                }
+                Member::Migration(function, span) => {
+                    let before = self.fresh("before");
+                    let given = self.node(Form::Var(before), *span);
+                    let function = Box::new(self.expr(function));
+                    let body = self.node(Form::Call(function, vec![Arg::Item(given)]), *span);
+                    migrations.push(self.function(format!("{name}.migrate"), vec![before], 1, body, *span));
                 }
                 Member::Operation(f) => {
                     let mut function = self.member(&name, f, state);
@@ -339,7 +347,7 @@ impl<'p> Lower<'_, 'p> {
                 members.push((var, self.member(&name, f, state)));
             }
         }
-        Item::Entity { stub, initial, operations, state, members, private }
+        Item::Entity { stub, initial, migrations, operations, state, members, private }
     }
 
     /// Lowers an operation or a function of an entity.
