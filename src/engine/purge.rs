@@ -143,12 +143,12 @@ pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
         let record = InstanceRecord::decode(&bytes).ok_or("the record of an instance is not readable")?;
         used.insert(keys::program(&record.program.0));
     }
-    for (key, _) in store.all(keys::FORMERS)? {
-        used.extend(keys::parse_former(&key).map(|(_, program)| keys::program(&program.0)));
-    }
     for (_, bytes) in store.all(keys::DEPLOYED)? {
         let deployed = Deployed::decode(&bytes).ok_or("the program of an entity is not readable")?;
         used.insert(keys::program(&deployed.program.0));
+    }
+    for (key, _) in store.all(keys::FORMERS)? {
+        used.extend(keys::parse_former(&key).map(|(_, program)| keys::program(&program.0)));
     }
     for (_, function) in super::functions(store)? {
         used.insert(keys::program(&function.program.0));
