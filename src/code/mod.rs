@@ -6,6 +6,7 @@
 //! never read from a store.
 
 mod compile;
+pub mod debug;
 mod hash;
 mod op;
 mod print;
@@ -17,7 +18,7 @@ use crate::builtins::Context;
 use crate::syntax::tree::PropertyKind;
 use crate::syntax::{Place, Sources, Span};
 
-pub use compile::{Read, Registers, compile, followers, jumped, written};
+pub use compile::{Read, Registers, compile, compile_for_debugging, followers, jumped, written};
 pub use hash::{ProgramHash, modules_hash, program_hash, text_hash};
 pub use op::{Comparison, Op, Role};
 pub use print::print;
@@ -194,6 +195,8 @@ pub struct Code {
     pub readable: bool,
     /// The hash by which a machine's state names its code, computed on first use.
     pub fingerprint: OnceLock<u64>,
+    /// The tables for the debugger. Code that programs run by has none.
+    pub debug: Option<debug::Tables>,
 }
 
 impl Code {

@@ -319,6 +319,10 @@ instructions! {
     Rethrow { error: Reg } => stretch(error, 2) ends();
     NoArm { from: Reg } => read(from) ends();
     NoMatch { from: Reg } => read(from) ends();
+
+    /// The beginning of a statement, in code for the debugger alone. All variables up to `live` can
+    /// be seen there, so they keep their values.
+    Mark { live: Reg, statement: u32 } => stretch(0, live);
 }
 
 /// A comparison that produces a value.

@@ -17,7 +17,7 @@ use crate::syntax::token::Name;
 use crate::syntax::tree::{BinaryOp, Kind, Literal, PropertyKind};
 use crate::syntax::{Place, Span};
 
-pub use lower::lower;
+pub use lower::{lower, lower_for_debugging};
 pub use print::print;
 
 /// A variable, unique within its module.
@@ -69,6 +69,8 @@ pub enum Form {
     Invoke(GlobalId, Vec<Node>, Box<Node>),
     /// Makes cells for variables that get their values later.
     Declare(Vec<Var>),
+    /// The beginning of a statement, whose span is the node's. Only code for the debugger has these.
+    Mark,
 }
 
 impl Node {
@@ -100,7 +102,8 @@ impl Node {
             | Form::Functions(_)
             | Form::Exit(_)
             | Form::Again(_)
-            | Form::Declare(_) => {}
+            | Form::Declare(_)
+            | Form::Mark => {}
             Form::Bind(_, a) | Form::Return(a) | Form::Throw(a) => visit(a),
             Form::Seq(nodes) | Form::Prim(_, nodes) | Form::Apply(_, nodes) => nodes.iter().for_each(visit),
             Form::Set(_, steps, value) => {
@@ -338,6 +341,8 @@ pub struct VarInfo {
     /// Whether the variable is a parameter whose argument is the cell itself: the state of an
     /// entity.
     pub given: bool,
+    /// Whether the program names the variable. The others are made by the lowering.
+    pub own: bool,
 }
 
 /// A lowered declaration.

@@ -229,6 +229,7 @@ impl Printer<'_> {
                 children.push(options);
                 self.group(&head, &children);
             }
+            Form::Mark => self.out.push_str("mark"),
             Form::Declare(vars) => {
                 let vars: Vec<String> = vars.iter().map(|var| self.var(*var)).collect();
                 let _ = write!(self.out, "(declare {})", vars.join(" "));

@@ -42,6 +42,7 @@ impl Compiler<'_, '_> {
             let reg = self.alloc();
             self.emit(Op::Closure { to: reg, env, function: siblings[var] as u16 }, span);
             self.state().locals.insert(*var, reg);
+            self.show(*var, reg, true);
         }
     }
 

@@ -147,6 +147,7 @@ impl Compiler<'_, '_> {
             Form::Bind(var, value) => self.bind(*var, value, node.span),
             Form::Functions(group) => self.group(group, node.span),
             Form::Declare(vars) => self.declare(vars, node.span),
+            Form::Mark => self.statement(node.span),
             Form::Match(m) if m.otherwise == Otherwise::NoMatch => {
                 self.prepare(&m.tree);
                 let mark = self.mark();
@@ -219,6 +220,7 @@ impl Compiler<'_, '_> {
             self.emit(Op::Missing { to: reg }, span);
             self.emit(Op::NewCell { to: reg, from: reg }, span);
             self.state().locals.insert(*var, reg);
+            self.show(*var, reg, false);
         }
     }
 
@@ -235,7 +237,7 @@ impl Compiler<'_, '_> {
                 self.emit(Op::Constant { to, index }, span);
             }
             Form::Seq(nodes) => self.seq(nodes, to, span),
-            Form::Bind(..) | Form::Functions(_) | Form::Declare(_) => {
+            Form::Bind(..) | Form::Functions(_) | Form::Declare(_) | Form::Mark => {
                 self.effect(node);
                 self.emit(Op::Null { to }, span);
             }

@@ -34,7 +34,7 @@ impl Compiler<'_, '_> {
         };
         self.emit(op, span);
         let mut ends = Vec::new();
-        for (arm, jumps) in m.arms.iter().zip(arms) {
+        for (number, (arm, jumps)) in m.arms.iter().zip(arms).enumerate() {
             if jumps.is_empty() {
                 continue;
             }
@@ -46,15 +46,20 @@ impl Compiler<'_, '_> {
                     self.emit(Op::Forget { reg }, span);
                 }
             }
+            self.show_bound(&m.tree, Some(number));
             if tail {
                 self.tail_return(arm);
             } else {
                 self.expr(arm, Some(to));
                 ends.push(self.jump(span));
             }
+            self.hide_bound(&m.tree, number);
             self.release(mark);
         }
         self.patch_here(ends);
+        if m.otherwise == Otherwise::NoMatch {
+            self.show_bound(&m.tree, None);
+        }
     }
 
     pub(super) fn decision(

@@ -9,6 +9,7 @@ mod calls;
 mod captured;
 mod conditions;
 mod control;
+mod debug;
 mod expressions;
 mod liveness;
 mod matching;
@@ -30,6 +31,7 @@ use crate::syntax::token::Name;
 use crate::syntax::tree::Literal;
 use crate::syntax::{Diagnostic, Place, Span};
 
+use super::debug::{Scope, Tables};
 use super::{
     Code, Comparison, Constant, Entity, Function, FunctionId, Isolated, MethodTarget, Op, Operation,
     PathStep, Reg, Trials, program_hash,
@@ -44,6 +46,26 @@ fn has_rule(program: &Program, rule: &str) -> bool {
 
 /// Compiles a lowered program. Fails if the program is too large for the code's encoding.
 pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
+    compiled(core, program, None, None)
+}
+
+/// Compiles a program that was lowered for the debugger, with tables of its statements and
+/// variables. `last` is a function that is compiled after all others, so that these have the same
+/// numbers as without it.
+pub fn compile_for_debugging(
+    core: &Core,
+    program: &Program,
+    last: Option<GlobalId>,
+) -> Result<Code, Diagnostic> {
+    compiled(core, program, Some(Tables::default()), last)
+}
+
+fn compiled(
+    core: &Core,
+    program: &Program,
+    debug: Option<Tables>,
+    last: Option<GlobalId>,
+) -> Result<Code, Diagnostic> {
     let mut unit = Unit {
         program,
         code: Code {
@@ -65,6 +87,7 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
             structured: has_rule(program, "Cancellation: structured."),
             readable: has_rule(program, "Durations: readable."),
             fingerprint: OnceLock::new(),
+            debug,
         },
         names: HashMap::new(),
         texts: HashMap::new(),
@@ -74,7 +97,8 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
         too_large: None,
     };
     // Function numbers come first, so that functions can refer to one another.
-    for (id, item) in &core.items {
+    let is_last = |id: &GlobalId| Some(*id) == last;
+    for (id, item) in core.items.iter().filter(|(id, _)| !is_last(id)) {
         unit.declare(*id, item);
     }
     unit.code.script = unit.reserve();
@@ -117,6 +141,11 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
     }
     let script = unit.code.script;
     unit.top(&core.script, script, &core.variables[0]);
+    if let Some((id, item @ Item::Function(f))) = core.items.iter().find(|(id, _)| is_last(id)) {
+        unit.declare(*id, item);
+        let function = (unit.code.functions.len() - 1) as FunctionId;
+        unit.top(f, function, &core.variables[program.globals[*id].module]);
+    }
     for (name, targets) in &core.methods {
         let name = unit.name(name);
         for (kind, global) in targets {
@@ -303,6 +332,9 @@ impl Unit<'_> {
     }
 }
 
+/// The end of a variable that can still be seen.
+const OPEN: u32 = u32::MAX;
+
 /// The captured variables of a function, in the order of its environment. A group of functions
 /// shares them.
 type Captures = Rc<RefCell<Vec<Var>>>;
@@ -342,6 +374,8 @@ struct State {
     /// Whether the function makes no tail calls. A script doesn't: it is called once, and errors
     /// name their place in it.
     keeps_frame: bool,
+    /// The variables so far, for the debugger. Those that can be seen have no end yet.
+    scopes: Vec<Scope>,
 }
 
 struct LoopState {
@@ -388,6 +422,7 @@ impl Compiler<'_, '_> {
         let mut state = State::default();
         for (index, var) in f.params.iter().enumerate() {
             state.locals.insert(*var, index as Reg);
+            self.shown(&mut state, *var, index as Reg, false);
         }
         let params = f.params.len() as u32;
         state.env = params as Reg;
@@ -430,7 +465,9 @@ impl Compiler<'_, '_> {
         }
         let Some(mut state) = self.states.pop() else { return };
         liveness::take(&mut state.ops, state.most, state.env, &self.unit.code);
-        peephole::optimize(&mut state.ops, &mut state.spans);
+        state.scopes.iter_mut().for_each(|scope| scope.to = scope.to.min(state.ops.len() as u32));
+        peephole::optimize(&mut state.ops, &mut state.spans, &mut state.scopes);
+        self.noted(&mut state, id, f.place.source);
         if state.most > 60_000 || f.params.len() > 251 || self.unit.code.functions.len() > 60_000 {
             self.unit.too_large.get_or_insert(f.place);
         }
@@ -493,7 +530,12 @@ impl Compiler<'_, '_> {
     }
 
     fn release(&mut self, mark: u32) {
-        self.state().next = mark;
+        let state = self.state();
+        state.next = mark;
+        let here = state.ops.len() as u32;
+        let gone =
+            state.scopes.iter_mut().filter(|scope| scope.to == OPEN && u32::from(scope.register) >= mark);
+        gone.for_each(|scope| scope.to = here);
     }
 
     // ---- variables
@@ -566,6 +608,7 @@ impl Compiler<'_, '_> {
             self.emit(Op::NewCell { to: reg, from: reg }, span);
         }
         self.state().locals.insert(var, reg);
+        self.show(var, reg, false);
     }
 
     /// Binds a variable, whose own register is already allocated, to the value of a register.

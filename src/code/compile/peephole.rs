@@ -1,18 +1,19 @@
 //! The pass that removes instructions without effect and adjusts the jumps over them.
 
 use crate::code::Op;
+use crate::code::debug::Scope;
 use crate::syntax::Span;
 
 use super::registers::{followers, jumped};
 
 /// Removes jumps to the next instruction, and each `Forget` of a register that is still read.
-pub(super) fn optimize(ops: &mut Vec<Op>, spans: &mut Vec<Span>) {
-    while shorten(ops, spans) {}
+pub(super) fn optimize(ops: &mut Vec<Op>, spans: &mut Vec<Span>, scopes: &mut [Scope]) {
+    while shorten(ops, spans, scopes) {}
 }
 
 /// Removes instructions once, and returns whether there were any. A jump over removed instructions
 /// may then have no effect either.
-fn shorten(ops: &mut Vec<Op>, spans: &mut Vec<Span>) -> bool {
+fn shorten(ops: &mut Vec<Op>, spans: &mut Vec<Span>, scopes: &mut [Scope]) -> bool {
     let idle: Vec<bool> = (0..ops.len()).map(|at| is_idle(ops, at)).collect();
     if !idle.contains(&true) {
         return false;
@@ -30,6 +31,10 @@ fn shorten(ops: &mut Vec<Op>, spans: &mut Vec<Span>) -> bool {
             let target = places[jumped(at, *by).min(idle.len())];
             *by = (target as i64 - places[at] as i64 - 1) as i32;
         }
+    }
+    for scope in scopes {
+        scope.from = places[scope.from as usize] as u32;
+        scope.to = places[scope.to as usize] as u32;
     }
     let mut stays = idle.iter().map(|idle| !idle);
     ops.retain(|_| stays.next().unwrap_or(true));

@@ -21,6 +21,17 @@ use super::{Arg, Core, Form, Function, Item, Key, Label, Node, Prim, Trials, Var
 /// Lowers a program without errors: its script, its declarations, and the parts of the standard
 /// library that they reach.
 pub fn lower(program: &Program) -> Core {
+    lowered(program, false)
+}
+
+/// Lowers a program for the debugger: with a mark before each statement outside of the standard
+/// library, and with the whole library, so that functions have the same numbers whatever else is
+/// added to the program.
+pub fn lower_for_debugging(program: &Program) -> Core {
+    lowered(program, true)
+}
+
+fn lowered(program: &Program, marks: bool) -> Core {
     let mut lowering = Lowering {
         program,
         variables: program
@@ -35,6 +46,7 @@ pub fn lower(program: &Program) -> Core {
                         cell: b.early || b.mutable && b.captured,
                         early: b.early,
                         given: false,
+                        own: true,
                     })
                     .collect(),
             })
@@ -44,12 +56,14 @@ pub fn lower(program: &Program) -> Core {
         labels: 0,
         literals: HashMap::new(),
         followed: 0,
+        marks,
     };
     let script = lowering.script();
     for (id, global) in program.globals.iter().enumerate() {
         // The tests, mocks, properties and schedules of imported modules are not lowered.
         let elsewhere = global.kind.has_no_name() && global.module != 0;
-        if program.modules[global.module].std.is_none() && global.script_bound.is_none() && !elsewhere {
+        let is_own = marks || program.modules[global.module].std.is_none();
+        if is_own && global.script_bound.is_none() && !elsewhere {
             lowering.want(id);
         }
     }
@@ -72,6 +86,8 @@ struct Lowering<'a> {
     /// followed to find that out.
     literals: HashMap<GlobalId, Option<Literal>>,
     followed: usize,
+    /// Whether statements get marks, for the debugger.
+    marks: bool,
 }
 
 /// The limit on the other `const`s through which a `const` is followed.
@@ -150,7 +166,10 @@ impl Lowering<'_> {
                 _ => None,
             })
             .collect();
-        let body = lower.statements(&module.tree.items, span, bound, place, true);
+        let items = &module.tree.items;
+        let end = items.last().map_or(0, |stmt| stmt.span.end as usize);
+        let body = lower.statements(items, span, bound, place, true);
+        let body = lower.with_end(items, Span::new(end, end), body);
         Function {
             name: "script".into(),
             params: vec![args],
@@ -210,7 +229,7 @@ impl<'p> Lower<'_, 'p> {
 
     fn fresh(&mut self, name: &str) -> Var {
         let vars = &mut self.all.variables[self.module].vars;
-        vars.push(VarInfo { name: name.into(), cell: false, early: false, given: false });
+        vars.push(VarInfo { name: name.into(), cell: false, early: false, given: false, own: false });
         (vars.len() - 1) as Var
     }
 
@@ -277,7 +296,9 @@ impl<'p> Lower<'_, 'p> {
                 prologue.extend(self.destructure(&param.pattern, value, span));
             }
         }
-        let body = self.block(body);
+        let end = body.span.end as usize;
+        let lowered = self.block(body);
+        let body = self.with_end(&body.stmts, Span::new(end.saturating_sub(1), end), lowered);
         let body = if prologue.is_empty() {
             body
         } else {
@@ -316,7 +337,7 @@ impl<'p> Lower<'_, 'p> {
         let mut migrations = Vec::new();
         let state = self.fresh("state");
         if let Some(var) = self.all.variables[self.module].vars.last_mut() {
-            (var.cell, var.given) = (true, true);
+            (var.cell, var.given, var.own) = (true, true, true);
         }
         for member in &entity.members {
             match member {

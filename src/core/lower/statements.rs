@@ -44,6 +44,9 @@ impl Lower<'_, '_> {
             if index == place {
                 out.push(self.functions(&functions, span));
             }
+            if let Some(mark) = self.mark(stmt) {
+                out.push(mark);
+            }
             self.statement(stmt, top, &mut out);
         }
         // Functions that no statement uses are not made.
@@ -55,6 +58,53 @@ impl Lower<'_, '_> {
             1 => out.remove(0),
             _ => self.node(Form::Seq(out), span),
         }
+    }
+
+    /// Whether statements get marks: in code for the debugger, outside of the standard library.
+    fn has_marks(&self) -> bool {
+        self.all.marks && self.program().modules[self.module].std.is_none()
+    }
+
+    /// Returns the mark before a statement, if it gets one. A loop with a condition has its mark
+    /// before the condition, so that each round passes it.
+    fn mark(&self, stmt: &Stmt) -> Option<Node> {
+        let end = match &stmt.kind {
+            StmtKind::Let(..) | StmtKind::Var(..) | StmtKind::Assign(..) => stmt.span.end,
+            StmtKind::For(_, _, list, _) => list.span.end,
+            StmtKind::Expr(expr) => match &expr.kind {
+                ExprKind::If(condition, ..) => condition.span.end,
+                ExprKind::Match(value, _) => value.span.end,
+                _ => stmt.span.end,
+            },
+            _ => return None,
+        };
+        self.has_marks().then(|| self.node(Form::Mark, Span { start: stmt.span.start, end }))
+    }
+
+    /// Returns a node with a mark before it.
+    fn marked(&self, span: Span, node: Node) -> Node {
+        if !self.has_marks() {
+            return node;
+        }
+        let whole = node.span;
+        self.node(Form::Seq(vec![self.node(Form::Mark, span), node]), whole)
+    }
+
+    /// Returns the body of a function with a mark at its end, if the body gets marks and ends
+    /// without a value. So the values that its last statement leaves can be seen.
+    pub(super) fn with_end(&self, stmts: &[Stmt], end: Span, body: Node) -> Node {
+        let ends_with_value = matches!(stmts.last().map(|stmt| &stmt.kind), Some(StmtKind::Expr(_)) | None);
+        if ends_with_value || !self.has_marks() {
+            return body;
+        }
+        let span = body.span;
+        let mut nodes = match body.form {
+            Form::Seq(nodes) => nodes,
+            _ => vec![body],
+        };
+        // The mark comes before the null that is the value.
+        nodes.insert(nodes.len() - 1, self.node(Form::Mark, end));
+        self.node(Form::Seq(nodes), span)
     }
 
     pub(super) fn early(&self, stmts: &[Stmt]) -> Vec<Var> {
@@ -108,7 +158,9 @@ impl Lower<'_, '_> {
                 out.push(node);
             }
             StmtKind::While(name, condition, body) => {
+                let head = Span { start: span.start, end: condition.span.end };
                 let condition = self.condition(condition);
+                let condition = self.marked(head, condition);
                 let label = self.label();
                 let body = self.loop_body(name.as_ref(), label, body);
                 let looped = Loop { label, head: Head::While(Box::new(condition)), body: Box::new(body) };
@@ -273,7 +325,13 @@ impl Lower<'_, '_> {
         let bound = &self.program().modules[self.module].bound;
         let variables = &mut self.all.variables[self.module].vars;
         let mut fresh = |name: &str| {
-            variables.push(VarInfo { name: name.into(), cell: false, early: false, given: false });
+            variables.push(VarInfo {
+                name: name.into(),
+                cell: false,
+                early: false,
+                given: false,
+                own: false,
+            });
             (variables.len() - 1) as Var
         };
         let mut decider = Decider::new(&mut fresh);
