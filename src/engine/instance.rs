@@ -8,13 +8,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::builtins::Context;
-use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, is_cancellation};
+use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, is_cancellation};
 use crate::permissions::Permissions;
 
 use super::active::Doing;
 use super::address::{LifeId, Waiter};
 use super::agenda::Agenda;
 use super::arrivals::Arrivals;
+use super::checkpoint::Checkpoint;
 use super::entry::Entry;
 use super::evaluation::{Advance, Around, Evaluation, Watch};
 use super::history::History;
@@ -62,19 +63,14 @@ impl Instance {
     /// The error says what its program lacks.
     pub fn new(image: &Rc<Image>, record: InstanceRecord, history: History) -> Result<Instance, String> {
         let code = &image.code;
-        let function = function_of(image, &record)?;
         let (mut arrivals, mut open) = (Arrivals::default(), Requests::default());
         let (mut given_up, mut first_due) = (BTreeSet::new(), i64::MAX);
         let journal = Journal::after(&history);
         let saving = Saving::after(history.after.as_ref());
         let mut machine = match history.after {
-            None => {
-                let (id, attempt) = (record.id.clone(), record.attempt);
-                let identity = Identity { id, attempt, ..Identity::default() };
-                let args = record.args.items();
-                Machine::new(image.clone(), Context::Orchestration, function, args, identity)
-            }
+            None => machine_at_beginning(image, &record)?,
             Some(saved) => {
+                function_of(image, &record)?;
                 given_up.extend(&saved.given_up);
                 let restored = saved.is_of(code).then(|| Machine::restore(image.clone(), &saved.machine.0));
                 let unfit =
@@ -371,6 +367,34 @@ impl Instance {
     pub fn kept_from(&self) -> u64 {
         self.saving.kept_from(self.record.first)
     }
+}
+
+/// Returns the machine of an instance at the beginning of its execution. The error says what the
+/// program lacks.
+pub fn machine_at_beginning(image: &Rc<Image>, record: &InstanceRecord) -> Result<Machine, String> {
+    let function = function_of(image, record)?;
+    let (id, attempt) = (record.id.clone(), record.attempt);
+    let identity = Identity { id, attempt, ..Identity::default() };
+    let args = record.args.items();
+    let mut machine = Machine::new(image.clone(), Context::Orchestration, function, args, identity);
+    // Instances from before lives existed could choose any id.
+    machine.names_freely = record.life == 0;
+    Ok(machine)
+}
+
+/// Returns the machine of an instance at a checkpoint, and its open requests. The error says why
+/// the program does not fit.
+pub fn machine_at_checkpoint(
+    image: &Rc<Image>,
+    record: &InstanceRecord,
+    saved: Checkpoint,
+) -> Result<(Machine, Vec<Request>), String> {
+    let unfit = || "its checkpoint was made by another version, or for another program".to_string();
+    let restored = saved.is_of(&image.code).then(|| Machine::restore(image.clone(), &saved.machine.0));
+    let mut machine = restored.flatten().ok_or_else(unfit)?;
+    machine.names_freely = record.life == 0;
+    let open = saved.open.into_iter().map(|saved| Open::restored(saved).map(|open| open.request));
+    Ok((machine, open.collect::<Option<_>>().ok_or_else(unfit)?))
 }
 
 /// Returns the function that an instance runs.

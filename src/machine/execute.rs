@@ -15,6 +15,12 @@ use super::{
     Fiber, Frame, Handler, Image, MAX_DEPTH, MAX_MEMORY, Machine, coverage, natives, parts, plain, work,
 };
 
+/// The variants of the run loop: one that only runs, one that records coverage, and one that pauses
+/// for the debugger.
+pub(super) const PLAIN: u8 = 0;
+pub(super) const NOTING: u8 = 1;
+pub(super) const PAUSING: u8 = 2;
+
 /// The reason why a fiber stopped.
 pub(super) enum Step {
     OutOfFuel,
@@ -37,9 +43,9 @@ impl Machine {
     /// Runs one fiber.
     ///
     /// The current frame lives in locals: its function, its window of registers and its program
-    /// counter. They are written back when another frame becomes the current one. `NOTES` turns on
-    /// coverage.
-    pub(super) fn step<const NOTES: bool>(&mut self, fiber: &mut Fiber, id: u64, left: &mut u64) -> Step {
+    /// counter. They are written back when another frame becomes the current one. `VARIANT` is
+    /// that of the run loop.
+    pub(super) fn step<const VARIANT: u8>(&mut self, fiber: &mut Fiber, id: u64, left: &mut u64) -> Step {
         let image = self.image.clone();
         if let Some(cause) = fiber.cancelled.take() {
             fiber.thrown = Some(cause.error(&image));
@@ -50,9 +56,16 @@ impl Machine {
         let mut thrown: Option<Fail> = fiber.thrown.take();
         'frame: loop {
             if let Some(failure) = thrown.take() {
+                if VARIANT == PAUSING && self.pauses_at_error(fiber, id, &failure) {
+                    fiber.thrown = Some(failure);
+                    return Step::OutOfFuel;
+                }
                 let from = self.provenance.thrown(&failure);
                 if let Err(failure) = unwind(image, fiber, failure) {
                     return Step::Finished(Err(failure));
+                }
+                if VARIANT == PAUSING {
+                    self.left_call(id, fiber.frames.len());
                 }
                 if let Some(from) = from {
                     self.provenance.caught(from);
@@ -204,10 +217,19 @@ impl Machine {
             }
             loop {
                 let op = ops[pc];
-                if NOTES {
+                if VARIANT == NOTING {
                     coverage::note(functions, function, pc);
                 }
                 pc += 1;
+                if VARIANT == PAUSING
+                    && let Op::Mark { statement, .. } = op
+                {
+                    if self.pauses_at_statement(id, fiber.frames.len(), statement) {
+                        save!();
+                        return Step::OutOfFuel;
+                    }
+                    continue;
+                }
                 // Calling instructions result in their target and operands; all others end with
                 // `continue`.
                 let (call, target, at, count, result, env) = match op {
@@ -604,6 +626,9 @@ impl Machine {
                         ops = &function.ops[..];
                         base = caller.base as usize;
                         pc = caller.pc as usize;
+                        if VARIANT == PAUSING {
+                            self.left_call(id, fiber.frames.len());
+                        }
                         regs = &mut fiber.stack[base..base + function.registers as usize];
                         continue;
                     }
@@ -795,6 +820,9 @@ impl Machine {
                     Call::Tail => {
                         let callee = &functions[target as usize];
                         burn!();
+                        if VARIANT == PAUSING {
+                            self.left_call(id, fiber.frames.len() - 1);
+                        }
                         let env = if callee.has_env { environment(&regs[env]) } else { Value::Null };
                         for to in 0..count {
                             shift(regs, at + to, to);

@@ -148,7 +148,7 @@ pub(super) fn unwind(image: &Image, fiber: &mut Fiber, mut failure: Fail) -> Res
 
 /// Returns whether a trace came with an answer and has not been joined to this instance's calls.
 /// The last entry of such a trace is a boundary.
-fn is_foreign(trace: &Trace) -> bool {
+pub(super) fn is_foreign(trace: &Trace) -> bool {
     trace.entries.last().is_none_or(|entry| entry.boundary.is_some())
 }
 

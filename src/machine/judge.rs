@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::builtins::Context;
 
 use super::error::{ErrorData, Fail, Failure, fail, type_error};
-use super::execute::Step;
+use super::execute::{NOTING, Step};
 use super::run::error_data;
 use super::snapshot::copied;
 use super::value::{Charge, Value, intern};
@@ -60,7 +60,7 @@ impl Machine {
         frames::push_frame(&image, &mut fiber, closure.function, 0, 1, 0, &closure.env)?;
         let context = mem::replace(&mut self.context, Context::Pure);
         let mut fuel = FUEL;
-        let step = self.step::<true>(&mut fiber, u64::MAX, &mut fuel);
+        let step = self.step::<NOTING>(&mut fiber, u64::MAX, &mut fuel);
         self.context = context;
         self.spent += FUEL - fuel;
         match step {

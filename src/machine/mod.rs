@@ -24,6 +24,7 @@ mod habits;
 pub mod hashing;
 pub mod ids;
 pub mod image;
+pub mod inspect;
 pub mod json;
 mod json_text;
 mod judge;
@@ -31,6 +32,7 @@ mod messages;
 pub mod natives;
 mod operate;
 mod parts;
+pub mod pauses;
 mod plain;
 mod pretty;
 mod provenance;
@@ -222,6 +224,8 @@ pub struct Machine {
     sends: Vec<Request>,
     /// The state of the entity, when this is an operation.
     state: Option<run::State>,
+    /// The places at which the debugger stops, while it runs the machine.
+    pauses: Option<Box<pauses::Pauses>>,
 }
 
 /// The treatment of the main function's value.

@@ -24,6 +24,7 @@ use super::value::{Closure, Env, List, Record, Shared, Value, intern};
 #[inline(never)]
 pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), Fail> {
     match op {
+        Op::Mark { .. } => {}
         Op::Missing { to } => regs[to as usize].put(Value::Missing),
         Op::Global { to, index } => {
             let value = image.globals.borrow()[index as usize].clone();

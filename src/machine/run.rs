@@ -13,7 +13,7 @@ use crate::internal::sure;
 use super::compare;
 use super::durations;
 use super::error::Failure;
-use super::execute::Step;
+use super::execute::{NOTING, PAUSING, PLAIN, Step};
 use super::frames::{push_frame, resume};
 use super::operate as op;
 use super::provenance::Provenance;
@@ -124,6 +124,7 @@ impl Machine {
             names_freely: false,
             sends: Vec::new(),
             state: None,
+            pauses: None,
         }
     }
 
@@ -279,20 +280,25 @@ impl Machine {
     /// Runs until no fiber is ready or the fuel is used up. Each call and each repetition costs
     /// about one unit.
     pub fn run(&mut self, fuel: u64) -> Progress {
-        self.run_and::<false>(fuel)
+        self.run_and::<PLAIN>(fuel)
     }
 
     /// As `run`, and records coverage for [`super::coverage::take`].
     pub fn run_and_note(&mut self, fuel: u64) -> Progress {
-        self.run_and::<true>(fuel)
+        self.run_and::<NOTING>(fuel)
     }
 
-    fn run_and<const NOTES: bool>(&mut self, mut fuel: u64) -> Progress {
+    /// As `run`, and pauses where [`super::pauses::Pauses`] say.
+    pub(super) fn run_and_pause(&mut self, fuel: u64) -> Progress {
+        self.run_and::<PAUSING>(fuel)
+    }
+
+    fn run_and<const VARIANT: u8>(&mut self, mut fuel: u64) -> Progress {
         let _style = durations::Style::set(self.image.code.readable);
         while let Some(id) = self.ready.pop_front() {
             let Some(mut fiber) = self.fibers.remove(&id) else { continue };
             let before = fuel;
-            let step = self.step::<NOTES>(&mut fiber, id, &mut fuel);
+            let step = self.step::<VARIANT>(&mut fiber, id, &mut fuel);
             self.spent += before - fuel;
             match step {
                 Step::OutOfFuel => {
@@ -303,7 +309,12 @@ impl Machine {
                 Step::Off => {
                     self.fibers.insert(id, fiber);
                 }
-                Step::Finished(result) => self.finished(fiber, result),
+                Step::Finished(result) => {
+                    if VARIANT == PAUSING {
+                        self.task_ended(id);
+                    }
+                    self.finished(fiber, result);
+                }
             }
         }
         if !self.fibers.is_empty() {

@@ -230,6 +230,7 @@ impl Machine {
             names_freely: false,
             sends: Vec::new(),
             state: None,
+            pauses: None,
             identity: saved.identity,
             fibers,
             ready: VecDeque::from(saved.ready),

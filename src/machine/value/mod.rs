@@ -138,7 +138,7 @@ pub const METHOD_MODULES: [&str; 7] = ["math", "time", "string", "list", "record
 
 impl Value {
     /// Returns the address of the value's object. Small values, cells and tasks have none.
-    pub(super) fn address(&self) -> Option<*const u8> {
+    pub(crate) fn address(&self) -> Option<*const u8> {
         Some(match self {
             Value::Str(x) => Rc::as_ptr(x).cast(),
             Value::Bytes(x) => Rc::as_ptr(x).cast(),
