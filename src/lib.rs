@@ -26,6 +26,8 @@ pub mod core;
 #[doc(hidden)]
 pub mod cron;
 #[doc(hidden)]
+pub mod debug;
+#[doc(hidden)]
 pub mod engine;
 #[doc(hidden)]
 pub mod explore;

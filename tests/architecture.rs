@@ -12,7 +12,7 @@ use std::process::Command;
 use common::{DURABLE, files, files_below, repository};
 
 /// The layers, top to bottom. Each layer uses only those before it.
-const LAYERS: [&str; 26] = [
+const LAYERS: [&str; 27] = [
     "internal",
     "kv",
     "compress",
@@ -36,6 +36,7 @@ const LAYERS: [&str; 26] = [
     "api",
     "archive",
     "cluster",
+    "debug",
     "http",
     "runtime",
     "cli",

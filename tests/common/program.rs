@@ -93,11 +93,16 @@ impl Program {
         outside.iter().any(|word| self.text.contains(word))
     }
 
-    /// Compiles the program.
-    pub fn image(&self) -> Rc<Image> {
+    /// Reads and checks the program.
+    pub fn loaded(&self) -> check::Program {
         let folder = self.path.parent().expect("a folder").to_path_buf();
         let read = move |key: &str| fs::read_to_string(folder.join(key)).map_err(|error| error.to_string());
-        let program = check::load(&self.file(), self.text.clone(), &read);
+        check::load(&self.file(), self.text.clone(), &read)
+    }
+
+    /// Compiles the program.
+    pub fn image(&self) -> Rc<Image> {
+        let program = self.loaded();
         let code = durable::code::compile(&durable::core::lower(&program), &program);
         Image::new(code.map_err(|error| error.title).expect("it compiles").into())
             .expect("its constants have values")
