@@ -1,4 +1,4 @@
-// Connects VS Code to `durable lsp`. It needs no other package: copy the folder and restart.
+// Connects VS Code to `durable lsp` and `durable dap`. It needs no other package: copy the folder and restart.
 
 const vscode = require("vscode");
 const { spawn } = require("child_process");
@@ -94,6 +94,11 @@ let server;
 
 async function activate(context) {
   const command = vscode.workspace.getConfiguration("durable").get("path") || "durable";
+  context.subscriptions.push(
+    vscode.debug.registerDebugAdapterDescriptorFactory("durable", {
+      createDebugAdapterDescriptor: () => new vscode.DebugAdapterExecutable(command, ["dap"]),
+    })
+  );
   const collection = vscode.languages.createDiagnosticCollection("durable");
   context.subscriptions.push(collection);
   server = new Server(command, ["lsp"], (message) => {

@@ -112,6 +112,16 @@ pub fn look(folder: &Path) -> Result<DiskStore, Problem> {
     }
 }
 
+/// Opens an existing store for queries alone, or reaches the process that has it. Nothing in the
+/// store changes.
+pub fn read(folder: &Path) -> Result<Box<dyn Queries>, Problem> {
+    is_there(folder)?;
+    Ok(match open_by(folder, DiskStore::look)? {
+        Opened::Own(store) => store,
+        Opened::Another(connection, _) => Box::new(connection),
+    })
+}
+
 /// A store that answers queries and executes commands.
 pub enum Access {
     Here(Box<HostSession>),

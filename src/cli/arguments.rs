@@ -1,5 +1,6 @@
 //! What the command line takes: all commands, and the arguments of those that use a store.
 
+mod debug;
 mod http;
 mod programs;
 mod runs;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::engine::Quotas;
 use crate::machine::IfExists;
 
+pub use debug::Debug;
 pub use http::Http;
 pub use programs::{Check, Doc, Dump, Explain, Explore, Fmt, Form, ModelName, New, Test};
 pub use runs::{Fork, Replay, Rewind, Upgrade, VerifyRun};
@@ -110,6 +112,10 @@ pub enum Command {
     History(History),
     /// Run an instance again from its journal, without effects
     Replay(Replay),
+    /// Visit any moment of an instance's run, forwards and backwards
+    Debug(Debug),
+    /// Serve a debugging client over the Debug Adapter Protocol
+    Dap,
     /// List entities that have a state, a holder or messages
     Entities(EntitiesList),
     /// Show one entity

@@ -11,6 +11,8 @@ mod call;
 mod check;
 mod clients;
 mod cluster;
+mod dap;
+mod debug;
 mod document;
 mod entities;
 mod explain;
@@ -136,6 +138,8 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Show(show) => inspect::show(show),
         Command::History(history) => inspect::history(history),
         Command::Replay(replay) => replay::replay(replay),
+        Command::Dap => dap::dap(),
+        Command::Debug(asked) => debug::debug(asked),
         Command::Purge(purge) => store::purge(purge),
         Command::Store(StoreCommand::Verify(verify)) => store::verify(verify),
         Command::Store(StoreCommand::Export(export)) => export::export(export),

@@ -44,6 +44,8 @@ const vscode = {
     constructor() { this.all = new Map(); }
     set(where, edits) { this.all.set(where.toString(), edits); }
   },
+  DebugAdapterExecutable: record("DebugAdapterExecutable", "command", "args"),
+  debug: { registerDebugAdapterDescriptorFactory: (type, factory) => ((providers[type] = factory), { dispose() {} }) },
   window: { showErrorMessage: (text) => errors.push(text) },
   workspace: {
     textDocuments: [],
@@ -92,6 +94,11 @@ async function until(what) {
   await until(() => shown.has("file:///work/a.df"));
   const [mistake] = shown.get("file:///work/a.df").filter((d) => d.severity === 0);
   assert(mistake.message.includes("unknown name `dubble`"), mistake.message);
+
+  const [debug] = manifest.contributes.debuggers;
+  assert.strictEqual(debug.initialConfigurations[0].name, "Debug an instance");
+  const adapter = providers[debug.type].createDebugAdapterDescriptor();
+  assert.deepStrictEqual([adapter.command, adapter.args], [durable, ["dap"]]);
 
   const here = (line, character) => ({ line, character });
   const hover = await providers.hover.provideHover(document, here(2, 8));

@@ -7,7 +7,7 @@ mod names;
 mod offers;
 mod renaming;
 mod tokens;
-mod wire;
+pub(super) mod wire;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
