@@ -2,6 +2,7 @@
 
 import { follow, get, instancePath, post, postText } from "./api.js";
 import { ask, badge, field, fill, h, millis, say, short, time, took } from "./dom.js";
+import { moments } from "./moments.js";
 import { source } from "./source.js";
 import { timeline } from "./timeline.js";
 
@@ -30,6 +31,7 @@ export function instance(main, rest) {
 
   fill(main, head, waits, failure,
     h("section", { class: "card" }, h("div", { class: "bar" }, h("h2", {}, "Timeline"), lanes.buttons, legend()), lanes.root),
+    moments(path, (at) => text?.show(at)),
     h("div", { class: "two" }, textBox, h("div", {}, step, h("section", { class: "card" }, tabs, panel))));
 
   function legend() {

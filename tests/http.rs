@@ -287,6 +287,10 @@ fn every_route_has_its_codes() {
         ("GET", "/api/v1/instances/o1/history?kind=activity&text=charge&limit=5", "", 200, ""),
         ("GET", "/api/v1/instances/none/history", "", 404, "unknown_instance"),
         ("GET", "/api/v1/instances/o1/timeline?pixels=300", "", 200, ""),
+        ("GET", "/api/v1/instances/o1/debug", "", 200, ""),
+        ("GET", "/api/v1/instances/o1/debug?at=1.1&step=next", "", 200, ""),
+        ("GET", "/api/v1/instances/o1/debug?at=soon", "", 400, "bad_request"),
+        ("GET", "/api/v1/instances/none/debug", "", 404, "unknown_instance"),
         ("GET", "/api/v1/instances/o1/trace.json", "", 200, ""),
         ("GET", "/api/v1/instances/o1/output", "", 200, ""),
         ("GET", "/api/v1/instances/o1/waits", "", 200, ""),
@@ -701,6 +705,7 @@ fn scopes_permit_what_they_say() {
         ("GET", "/api/v1/instances/x/tree", "", Scope::Read),
         ("GET", "/api/v1/instances/x/history", "", Scope::Read),
         ("GET", "/api/v1/instances/x/timeline", "", Scope::Read),
+        ("GET", "/api/v1/instances/x/debug", "", Scope::Read),
         ("GET", "/api/v1/instances/x/trace.json", "", Scope::Read),
         ("GET", "/api/v1/instances/x/output", "", Scope::Read),
         ("GET", "/api/v1/instances/x/waits", "", Scope::Read),
@@ -1048,7 +1053,8 @@ fn the_description_is_of_this_interface() {
         }
     }
     // The sources name each route once.
-    let sources = ["instances", "counts", "history", "entities", "programs", "changes", "openapi", "metrics"];
+    let sources =
+        ["instances", "counts", "history", "debug", "entities", "programs", "changes", "openapi", "metrics"];
     let mut written = BTreeSet::new();
     for source in sources {
         let text =

@@ -12,6 +12,7 @@ mod callback;
 mod catalog;
 mod changes;
 mod counts;
+mod debug;
 mod entities;
 mod feed;
 mod guard;

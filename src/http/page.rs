@@ -26,6 +26,7 @@ files! {
     "entities.js" => "text/javascript; charset=utf-8",
     "instance.js" => "text/javascript; charset=utf-8",
     "instances.js" => "text/javascript; charset=utf-8",
+    "moments.js" => "text/javascript; charset=utf-8",
     "programs.js" => "text/javascript; charset=utf-8",
     "source.js" => "text/javascript; charset=utf-8",
     "timeline.js" => "text/javascript; charset=utf-8",

@@ -4,7 +4,9 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 
 use super::service::Service;
-use super::{azure, changes, counts, entities, guard, history, instances, metrics, openapi, page, programs};
+use super::{
+    azure, changes, counts, debug, entities, guard, history, instances, metrics, openapi, page, programs,
+};
 
 /// Returns the routes of a server, with their guards.
 pub fn router(service: Service) -> Router {
@@ -12,6 +14,7 @@ pub fn router(service: Service) -> Router {
         .merge(instances::routes())
         .merge(counts::routes())
         .merge(history::routes())
+        .merge(debug::routes())
         .merge(entities::routes())
         .merge(programs::routes())
         .merge(changes::routes())
