@@ -3,9 +3,10 @@
 //! Programs time themselves, so the evaluator's figures exclude the start of the process. Each
 //! figure is the median of several runs, alternating with the peer's. A peer that is not installed
 //! is skipped with a note. `cargo bench -- evaluator`, `journal`, `entities`, `parked`, `scaling`,
-//! `start`, `explorer`, `server`, `cluster` measure one part.
+//! `start`, `explorer`, `server`, `cluster`, `debug` measure one part.
 
 mod cluster;
+mod debug;
 mod evaluator;
 mod journal;
 mod plot;
@@ -26,7 +27,7 @@ fn main() {
     fs::create_dir_all(&folder).expect("a folder for the stores");
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     type Part = (&'static str, fn(&Path));
-    let parts: [Part; 9] = [
+    let parts: [Part; 10] = [
         ("evaluator", evaluator::evaluator),
         ("journal", journal::journal),
         ("entities", entities),
@@ -36,6 +37,7 @@ fn main() {
         ("explorer", |_| explorer()),
         ("server", server::server),
         ("cluster", cluster::cluster),
+        ("debug", debug::debug),
     ];
     for (name, measure) in parts {
         if wanted.is_empty() || wanted.iter().any(|part| part == name) {
