@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
-use common::querying::{command, durable, folder, prints, run, start, text, until};
 use common::postgres::{self, Server};
+use common::querying::{command, durable, folder, prints, run, start, text, until};
 use tempfile::TempDir;
 
 // ---- values

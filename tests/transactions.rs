@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::Random;
-use common::querying::{command, copy, durable, folder, kill, prints, run, start, text, until};
 use common::postgres::{self, Server};
+use common::querying::{command, copy, durable, folder, kill, prints, run, start, text, until};
 
 #[test]
 fn an_error_undoes_the_whole_transaction() {

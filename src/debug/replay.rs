@@ -283,9 +283,10 @@ impl Replay {
         // An entry about no request belongs to the main task, wherever the replay stopped before.
         let asked = entry.seq().and_then(|seq| self.state.open.get(&seq));
         self.state.at.task = asked.and_then(|asked| asked.task).unwrap_or(0);
-        let is_attempt = matches!(entry, Entry::Retried { .. } | Entry::Begun { .. });
+        let is_attempt =
+            matches!(entry, Entry::Retried { .. } | Entry::Begun { .. } | Entry::Upgraded { .. });
         if is_attempt {
-            // Attempts follow no turns, so they come anywhere.
+            // Attempts and upgrades follow no turns, so they come anywhere.
         } else if let Some(expected) = self.state.expected.pop_front() {
             self.compare(entry, expected)?;
         } else if self.state.is_done {
@@ -330,7 +331,7 @@ impl Replay {
             Entry::Answered { seq, result, .. } => self.answer(*seq, result.clone()),
             Entry::Cancelling { what, .. } => self.machine.cancel_instance(what),
             Entry::Rewound { seq, .. } => self.machine.number_from(*seq),
-            Entry::Renewed { .. } => {}
+            Entry::Renewed { .. } | Entry::Upgraded { .. } => {}
             Entry::Terminated { .. } => {
                 self.state.end = Some(End::Terminated);
                 return Some(Tick::Entry);
@@ -373,5 +374,6 @@ pub fn described(entry: &Entry) -> String {
         Entry::Rewound { .. } => "it is rewound".into(),
         Entry::Renewed { seq, .. } => format!("request {seq} is asked again"),
         Entry::Cancelling { .. } => "it is cancelled".into(),
+        Entry::Upgraded { .. } => "it is upgraded".into(),
     }
 }
