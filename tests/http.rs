@@ -175,18 +175,17 @@ fn clients_can_not_name_secrets() {
     let folder = folder();
     let server = Server::start(folder.path());
     let secret = r#"{"$entity": "***", "key": ["", "HOME", ""]}"#;
-    let hidden = json!({"$data": data_of_a_secret()}).to_string();
+    let list = format!("[{secret}]");
+    // The same list as a client may hide it.
+    let hidden = json!({"$data": data_of(&list)}).to_string();
     server.post("/api/v1/instances", r#"{"function": "order", "args": [5], "id": "o1"}"#);
-    for given in
-        [secret.to_string(), format!("[{{\"a\": {secret}}}]"), secret.replace('$', "\\u0024"), hidden]
-    {
+    for given in [list.clone(), format!("[[{{\"a\": {secret}}}]]"), list.replace('$', "\\u0024"), hidden] {
         for (path, body) in [
-            ("/api/v1/instances", format!(r#"{{"function": "double", "args": [{given}], "id": "s1"}}"#)),
+            ("/api/v1/instances", format!(r#"{{"function": "double", "args": {given}, "id": "s1"}}"#)),
             ("/api/v1/instances", format!(r#"{{"function": "double", "input": {given}, "id": "s1"}}"#)),
             ("/api/v1/instances/o1/events/approved", given.clone()),
-            ("/api/v1/instances/o1/cancel", format!(r#"{{"reason": {given}}}"#)),
-            ("/api/v1/entities/Account/a/signal/deposit", format!(r#"{{"args": [{given}]}}"#)),
-            ("/api/v1/entities/Account/a/call/deposit", format!(r#"{{"args": [{given}], "id": "c1"}}"#)),
+            ("/api/v1/entities/Account/a/signal/deposit", format!(r#"{{"args": {given}}}"#)),
+            ("/api/v1/entities/Account/a/call/deposit", format!(r#"{{"args": {given}, "id": "c1"}}"#)),
         ] {
             let answer = server.post(path, &body);
             assert_eq!(answer.code, 400, "{path} {body}: {}", answer.text);
@@ -195,11 +194,10 @@ fn clients_can_not_name_secrets() {
     assert_eq!(server.get("/api/v1/instances/s1").code, 404);
 }
 
-/// Returns data that names a secret, in base64.
-fn data_of_a_secret() -> String {
+/// Returns the data of lossless JSON in base64.
+fn data_of(json: &str) -> String {
     use base64::Engine as _;
-    let list = r#"[{"$entity": "***", "key": ["", "HOME", ""]}]"#;
-    let data = durable::machine::json::stored_data(list).expect("data");
+    let data = durable::machine::json::stored_data(json).expect("data");
     base64::engine::general_purpose::STANDARD.encode(&data.0)
 }
 

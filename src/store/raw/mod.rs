@@ -17,6 +17,7 @@ mod page;
 pub mod probe;
 mod recover;
 mod salvage;
+mod search;
 mod tree;
 
 pub use tree::RawTree;

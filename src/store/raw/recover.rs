@@ -8,8 +8,9 @@ use crate::kv::StoreError;
 use super::super::sled::SEGMENT_BYTES;
 use super::damaged;
 use super::layout::{Files, Page, Pointer, SEGMENT_HEAD, segments};
-use super::messages::{Kind, LAST_PLACE, head, may_have_message, message};
+use super::messages::{Kind, LAST_PLACE, head, message};
 use super::page::apart;
+use super::search::may_have_message;
 
 const SEGMENT: i64 = SEGMENT_BYTES as i64;
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::super::sled::SEGMENT_BYTES;
 use super::layout::{Files, Leaf, Page, Pointer, SEGMENT_HEAD, segment_head};
-use super::messages::{Kind, LAST_PLACE, Message, head, message, search};
+use super::messages::{Kind, LAST_PLACE, Message, head, message};
 use super::page::apart;
+use super::search::search;
 
 const SEGMENT: i64 = SEGMENT_BYTES as i64;
 
