@@ -86,9 +86,9 @@ impl Engine {
         self.send(Address::Instance(victim), from, root, None, message);
     }
 
-    /// Returns the waits of an instance and of all that it waits for, directly or indirectly, beside
-    /// those that were seen. Returns `None` if one of them does not only wait, or if another
-    /// partition is asked.
+    /// Returns the waits of an instance and of all that it waits for, directly or indirectly,
+    /// beside those that were seen. Returns `None` if one of them does not only wait, or if
+    /// another partition is asked.
     fn all_that_wait(&mut self, seen: Waits, id: &Arc<str>) -> Option<Waits> {
         let mut waits = seen;
         let mut next: Vec<Arc<str>> =

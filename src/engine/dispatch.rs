@@ -4,11 +4,12 @@
 //! The batch that records a request that is a message also sends the message. So an instance that
 //! is read from the store again has sent its *recorded* requests, and they are not sent twice.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::builtins::{Effect, databases, files, immediate, lines, looks, messages, outside, programs};
 use crate::machine::{
-    Cancellation, Canceller, Data, ErrorData, RequestKind, Value, ids, locate, options, sql,
+    Cancellation, Canceller, Data, EntityId, ErrorData, RequestKind, Value, ids, locate, options, sql,
 };
 
 use super::address::{Address, LifeId};
@@ -133,12 +134,7 @@ impl Engine {
             }
             RequestKind::Effect(Effect::Unlock) => {
                 let was_left = open.recorded;
-                instance.arrivals.deliver_at_once(seq);
-                let owner = instance.life_id();
-                let spread = self.placement.is_some() && !was_left;
-                let left = spread.then(|| instance.evaluation.machine().left_entities().to_vec());
-                self.release(&owner);
-                self.release_spread(&owner, left.unwrap_or_default());
+                self.unlock(id, seq, was_left);
             }
             // The host answers.
             RequestKind::Effect(
@@ -188,11 +184,7 @@ impl Engine {
                     }
                     // The instance or entity that is waited for must run, too.
                     Errand::Sent(Address::Instance(target)) => self.fetch_if_away(&target),
-                    Errand::Sent(Address::Entity(entity)) => {
-                        if !self.is_elsewhere(&entity) {
-                            self.wake_entity(&entity);
-                        }
-                    }
+                    Errand::Sent(Address::Entity(entity)) => self.wake_if_here(&entity),
                     Errand::ForItself => {
                         instance.arrivals.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), i64::MIN);
                     }
@@ -201,6 +193,25 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// Leaves the critical section of an instance. `was_left` says that an earlier process has told
+    /// other partitions of it.
+    fn unlock(&mut self, id: &Arc<str>, seq: u64, was_left: bool) {
+        let Some(instance) = self.residents.get_mut(id) else { return };
+        instance.arrivals.deliver_at_once(seq);
+        let owner = instance.life_id();
+        let spread = self.placement.is_some() && !was_left;
+        let left = spread.then(|| instance.evaluation.machine().left_entities().to_vec());
+        self.release(&owner);
+        self.release_spread(&owner, left.unwrap_or_default());
+    }
+
+    /// Wakes an entity, unless it belongs to another partition.
+    fn wake_if_here(&mut self, entity: &Rc<EntityId>) {
+        if !self.is_elsewhere(entity) {
+            self.wake_entity(entity);
+        }
     }
 
     /// Handles an attempt whose process ended before the attempt did: the attempt failed. The next

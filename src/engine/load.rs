@@ -198,8 +198,8 @@ impl Engine {
         }
     }
 
-    /// Notes an instance of the store that does nothing by itself before a time. It is read when the
-    /// time has come, or when something comes for it.
+    /// Notes an instance of the store that does nothing by itself before a time. It is read when
+    /// the time has come, or when something comes for it.
     pub(super) fn waits_until(&mut self, id: &str, root: &str, due: i64) {
         if self.residents.contains(id) {
             return;

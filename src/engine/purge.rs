@@ -74,8 +74,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Reads what the instances hold that are given up. The partitions of these entities are told of
-    /// the end.
+    /// Reads what the instances hold that are given up. The partitions of these entities are told
+    /// of the end.
     pub fn read_sections(&mut self, store: &dyn Read) -> Result<(), ReadError> {
         for record in self.records.iter().filter(|record| !record.status.is_ended()) {
             let history = read_history(store, record)?;
@@ -135,8 +135,8 @@ pub(super) fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
 }
 
 /// Returns the writes that remove programs that no instance, entity or deployed function needs, and texts without
-/// programs. Errors are reasons in words. In a store of several partitions, another partition may be
-/// about to use a program that nothing uses yet, so nothing is removed there.
+/// programs. Errors are reasons in words. In a store of several partitions, another partition may
+/// be about to use a program that nothing uses yet, so nothing is removed there.
 pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
     let mut used: HashSet<Vec<u8>> = HashSet::new();
     for (_, bytes) in store.all(keys::INSTANCES)? {

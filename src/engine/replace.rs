@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
+use crate::kv::Batch;
 use crate::machine::{Data, ErrorData, Value};
 
 use super::address::{Address, LifeId};
@@ -95,6 +96,12 @@ impl Engine {
         self.batch.writes.extend(tree.writes.writes);
         self.life += 1;
         self.batch.put(keys::LIFE.to_vec(), self.life.to_be_bytes().to_vec());
+    }
+
+    /// Removes programs and texts that nothing uses.
+    pub(super) fn collect(&mut self, unused: Batch) {
+        assert!(self.placement.is_none(), "a partition does not know what others use");
+        self.programs.collect(unused, &mut self.batch);
     }
 
     /// Sends the result to all that wait for a purged instance.

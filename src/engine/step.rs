@@ -288,10 +288,7 @@ impl Engine {
                 Address::Entity(entity) => self.entity_answer(&entity, &step, result),
             },
             Event::Purge { tree } => self.purge(tree),
-            Event::Collect { unused } => {
-                assert!(self.placement.is_none(), "a partition does not know what others use");
-                self.programs.collect(unused, &mut self.batch);
-            }
+            Event::Collect { unused } => self.collect(unused),
             Event::Tree { id, tree } => self.replace(&id, tree, now),
             Event::Release { owner } => self.release(&owner),
             Event::Tick => {}

@@ -86,8 +86,8 @@ impl Serving<'_> {
         Ok(())
     }
 
-    /// Removes the programs that nobody needs any more. In a store of several partitions, others may
-    /// need them.
+    /// Removes the programs that nobody needs any more. In a store of several partitions, others
+    /// may need them.
     fn collect(&mut self) -> Result<(), HostError> {
         if self.engine.placement.is_some() {
             return Ok(());

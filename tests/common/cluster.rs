@@ -261,10 +261,8 @@ impl Cluster {
                 // The database goes back to the moment before a takeover.
                 let before = self.database.clone();
                 self.take_over(part)?;
-                if self.database.map == before.map && self.watermarks.get(&part).is_some() {
-                    self.say("restore", || format!("before the takeover of {part}"));
-                    self.database = before;
-                }
+                self.say("restore", || format!("before the takeover of {part}"));
+                self.database = before;
             }
             5 if splits && self.database.parts.len() < 6 => {
                 self.owners.retain(|owner| owner.part != part);
@@ -515,8 +513,8 @@ impl Cluster {
         }
     }
 
-    /// The owner has no answer. It sends the same batch again, unless a broken rule lets it look and
-    /// decide.
+    /// The owner has no answer. It sends the same batch again, unless a broken rule lets it look
+    /// and decide.
     fn has_no_answer(&mut self, at: usize) -> Result<(), String> {
         if self.database.broken != Some(Broken::LookThenDecide) {
             return Ok(());
