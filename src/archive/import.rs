@@ -4,14 +4,16 @@ use std::io::{self, BufRead, ErrorKind};
 
 use serde_json::Value as Json;
 
-use crate::kv::Store;
+use crate::kv::{MemoryTree, Store};
 use crate::store::DiskStore;
+use crate::store::postgres::Cluster;
 
 use super::chain::Chain;
 use super::error::{ArchiveError, Refusal};
 use super::incoming::Incoming;
 use super::parse::read_line;
-use super::verify::verify;
+use super::places;
+use super::verify::{verify, verify_cluster};
 
 /// The number of bytes that a line may have. No value of a store makes a longer one.
 const MOST_BYTES: usize = 4 << 30;
@@ -60,6 +62,16 @@ pub fn import(incoming: &Incoming, store: &mut DiskStore) -> Result<(), ArchiveE
     store.commit(&batch)?;
     store.flush()?;
     match verify(store)?.unreadable.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Writes the lines of an import into an empty cluster, and verifies the cluster.
+pub fn import_into_cluster(incoming: &Incoming, cluster: &Cluster) -> Result<(), ArchiveError> {
+    let pairs = places::pairs(incoming.batch(&MemoryTree::default())?);
+    cluster.import(&pairs, &|key, value| places::home(cluster, &pairs, key, value))?;
+    match verify_cluster(cluster)?.unreadable.into_iter().next() {
         Some(error) => Err(error.into()),
         None => Ok(()),
     }

@@ -14,14 +14,15 @@ mod import;
 mod incoming;
 mod line;
 mod parse;
+mod places;
 mod redact;
 mod trace;
 mod verify;
 
 pub use error::{ArchiveError, Refusal};
 pub use export::{Exported, Exporting, export};
-pub use import::{import, read};
+pub use import::{import, import_into_cluster, read};
 pub use incoming::Incoming;
 pub use redact::redact_history;
 pub use trace::{Finding, Traced, trace};
-pub use verify::{Verification, verify};
+pub use verify::{Verification, verify, verify_cluster};

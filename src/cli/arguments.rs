@@ -4,6 +4,7 @@ mod debug;
 mod http;
 mod programs;
 mod runs;
+mod stores;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use debug::Debug;
 pub use http::Http;
 pub use programs::{Check, Doc, Dump, Explain, Explore, Fmt, Form, ModelName, New, Test};
 pub use runs::{Fork, Replay, Rewind, Upgrade, VerifyRun};
+pub use stores::{Adopt, Export, Import, InitStore, StoreCommand};
 
 /// A programming language in which every program is durable.
 #[derive(Parser)]
@@ -126,7 +128,7 @@ pub enum Command {
     Programs(Programs),
     /// Remove instances that have ended
     Purge(Purge),
-    /// Verify, export and import a store
+    /// Make, verify, export and import a store
     #[command(subcommand)]
     Store(StoreCommand),
     /// Print completions for a shell
@@ -640,42 +642,6 @@ pub struct Purge {
     /// Terminate instances that have not ended, and purge them too
     #[arg(long)]
     pub force: bool,
-    #[command(flatten)]
-    pub store: InStore,
-}
-
-#[derive(Subcommand)]
-pub enum StoreCommand {
-    /// Read the whole store and check that nothing is missing
-    Verify(InStore),
-    /// Write the whole store as JSON Lines
-    Export(Export),
-    /// Read JSON Lines written by `export`
-    Import(Import),
-}
-
-#[derive(Args)]
-pub struct Export {
-    /// The file to write; default: standard output
-    pub file: Option<PathBuf>,
-    /// Save what can be read of a damaged store
-    #[arg(long)]
-    pub damaged: bool,
-    /// Hide values of `env`, of request headers and of variables for programs, wherever they occur. Such an export is for
-    /// people and can't be imported
-    #[arg(long)]
-    pub redact: bool,
-    #[command(flatten)]
-    pub store: InStore,
-}
-
-#[derive(Args)]
-pub struct Import {
-    /// The file to read
-    pub file: PathBuf,
-    /// Import the complete instances of a damaged store's export, and list the others
-    #[arg(long)]
-    pub damaged: bool,
     #[command(flatten)]
     pub store: InStore,
 }

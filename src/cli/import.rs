@@ -5,9 +5,11 @@ use std::io::BufReader;
 use std::path::Path;
 
 use crate::archive::{self, ArchiveError, Refusal};
+use crate::kv::MemoryTree;
 
 use super::access::own;
 use super::arguments::Import;
+use super::cluster;
 use super::problem::{Problem, note};
 use super::{STORE, USAGE};
 
@@ -16,10 +18,23 @@ pub fn import(import: Import) -> Result<u8, Problem> {
     let problem = |error| problem(&import.file, error);
     let file = File::open(&import.file).map_err(|error| problem(ArchiveError::Input(error)))?;
     let mut incoming = archive::read(BufReader::new(file)).map_err(problem)?;
-    let mut store = own(&import.store.store)?;
-    let left_out = if import.damaged { incoming.leave_out(&store) } else { Vec::new() };
-    archive::import(&incoming, &mut store).map_err(problem)?;
-    store.close()?;
+    let left_out = match cluster::url(&import.store.store)? {
+        None => {
+            let mut store = own(&import.store.store)?;
+            let left_out = if import.damaged { incoming.leave_out(&store) } else { Vec::new() };
+            archive::import(&incoming, &mut store).map_err(problem)?;
+            store.close()?;
+            left_out
+        }
+        Some(url) => {
+            let cluster = cluster::open(&url)?;
+            // The cluster must be empty.
+            let empty = MemoryTree::default();
+            let left_out = if import.damaged { incoming.leave_out(&empty) } else { Vec::new() };
+            archive::import_into_cluster(&incoming, &cluster).map_err(problem)?;
+            left_out
+        }
+    };
     for refusal in left_out {
         note(&format!("left out: {refusal}"));
     }

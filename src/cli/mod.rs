@@ -12,6 +12,7 @@ mod check;
 mod clients;
 mod cluster;
 mod dap;
+mod database;
 mod debug;
 mod document;
 mod entities;
@@ -141,6 +142,8 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Dap => dap::dap(),
         Command::Debug(asked) => debug::debug(asked),
         Command::Purge(purge) => store::purge(purge),
+        Command::Store(StoreCommand::Init(asked)) => database::init(asked),
+        Command::Store(StoreCommand::Adopt(asked)) => database::adopt(asked),
         Command::Store(StoreCommand::Verify(verify)) => store::verify(verify),
         Command::Store(StoreCommand::Export(export)) => export::export(export),
         Command::Store(StoreCommand::Import(import)) => import::import(import),

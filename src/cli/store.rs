@@ -8,7 +8,7 @@ use super::access::{self, Access, known};
 use super::arguments::{InStore, Purge};
 use super::inspect::each;
 use super::problem::{Problem, note};
-use super::{FAILED, STORE, UNKNOWN, print};
+use super::{FAILED, STORE, UNKNOWN, cluster, database, print};
 
 /// Removes instances, and the programs that no instance needs any more.
 pub fn purge(purge: Purge) -> Result<u8, Problem> {
@@ -49,13 +49,24 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
 
 /// Reads everything, and checks that it is what was written.
 pub fn verify(place: InStore) -> Result<u8, Problem> {
-    access::is_there(&place.store)?;
-    let store = access::look(&place.store)?;
-    let Verification { instances, keys, bytes, unreadable } = archive::verify(&store)?;
-    store.close()?;
-    if !unreadable.is_empty() {
-        let reasons: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
-        return Err(Problem::new(STORE, reasons.join("\n")));
+    let verified = match cluster::url(&place.store)? {
+        None => {
+            access::is_there(&place.store)?;
+            let store = access::look(&place.store)?;
+            let verified = archive::verify(&store)?;
+            store.close()?;
+            verified
+        }
+        Some(url) => {
+            let cluster = cluster::open(&url)?;
+            database::warn(&cluster)?;
+            archive::verify_cluster(&cluster)?
+        }
+    };
+    let Verification { instances, keys, bytes, unreadable, irregular } = verified;
+    if !unreadable.is_empty() || !irregular.is_empty() {
+        let reasons = unreadable.iter().map(ToString::to_string).chain(irregular);
+        return Err(Problem::new(STORE, reasons.collect::<Vec<_>>().join("\n")));
     }
     let what = if instances == 1 { "instance" } else { "instances" };
     print(&format!("the store is whole: {instances} {what}, {keys} keys, {bytes} bytes\n"))?;

@@ -113,8 +113,24 @@ impl Server {
         Some(server)
     }
 
+    /// Returns the folder of the server's socket.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// Copies a file into the server's data, as the server's own.
+    pub fn give(&self, file: &Path, name: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.data().join(name);
+        fs::copy(file, &path).expect("a copy");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+        if let Some((user, group)) = self.user {
+            chown(&path, Some(user), Some(group)).expect("the file is given away");
+        }
     }
 
     /// Starts the server, which must not run.

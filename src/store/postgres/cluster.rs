@@ -1,10 +1,11 @@
 //! A cluster: one store in a database, with many partitions.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::kv::{Reader, StoreError};
+use crate::kv::{Cause, Reader, StoreError};
 
-use super::connection::Failure;
 use super::layout::Layout;
 use super::patience::Patience;
 use super::pool::{Pool, Rows};
@@ -17,6 +18,14 @@ use super::url::Url;
 const SIZE: &str = "select coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where n.nspname = 'durable' and c.relkind = 'r'";
+
+const ADOPT: &str = "
+    update durable.cluster set incarnation = greatest(
+        incarnation + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint);
+    update durable.part set owner = null, token = null, epoch = epoch + 1;";
+
+/// The longest wait for a state without messages on their way.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// A cluster that was opened. Clones share their connections.
 #[derive(Clone)]
@@ -46,6 +55,11 @@ impl Cluster {
     /// Returns what the cluster was when it was opened.
     pub fn about(&self) -> &About {
         &self.about
+    }
+
+    /// Returns the slot of a key of the queue, or `None` if the key is a partition's own.
+    pub fn slot_of(&self, key: &[u8]) -> Option<u32> {
+        self.layout.slot(key)
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -79,6 +93,31 @@ impl Cluster {
         Ok(Reader::new(Keys { rows: Arc::new(snapshot), layout: self.layout, scope: Scope::Cluster }))
     }
 
+    /// Returns a snapshot in which no message is on its way between partitions, and no request of a
+    /// client is. Fails if there is no such state for some time.
+    pub fn quiet_snapshot(&self) -> Result<Reader, StoreError> {
+        let began = Instant::now();
+        loop {
+            let snapshot = Snapshot::begin(&self.pool.url, &self.pool.patience)?;
+            let rows = snapshot.rows("read from", "select count(*) from durable.transit", &[])?;
+            let count: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
+            if count == 0 {
+                let (rows, layout) = (Arc::new(snapshot), self.layout);
+                return Ok(Reader::new(Keys { rows, layout, scope: Scope::Cluster }));
+            }
+            if began.elapsed() > QUIET {
+                let are = if count == 1 { "message is" } else { "messages are" };
+                return Err(StoreError::Refused {
+                    what: format!("find a moment of rest in {}", self.pool.url),
+                    source: Cause::new(format!("{count} {are} on their way to partitions")),
+                    hint: "try again when less is going on; without workers, start one so that the messages arrive".into(),
+                });
+            }
+            drop(snapshot);
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Returns the slots of a partition.
     pub fn slots(&self, partition: u32) -> Result<Option<Slots>, StoreError> {
         let sql = "select lo, hi from durable.part where part = $1";
@@ -98,17 +137,7 @@ impl Cluster {
     /// owners lose their partitions, since they know more than the database.
     pub fn adopt(&self) -> Result<(), StoreError> {
         self.pool.with("write to", |connection| {
-            let done = connection.execute(
-                "begin;
-                 update durable.cluster set incarnation = greatest(
-                     incarnation + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint);
-                 update durable.part set owner = null, token = null, epoch = epoch + 1;
-                 commit;",
-            );
-            if let Err(Failure::Sql(_)) = &done {
-                let _ = connection.execute("rollback");
-            }
-            done
+            connection.transaction("begin", |connection| connection.execute(ADOPT))
         })
     }
 }

@@ -24,6 +24,8 @@ pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(super) enum Failure {
     /// The server or the library failed.
     Sql(Error),
+    /// There is no connection.
+    Connect(Error),
     /// Nobody waits for the answer any more.
     GivenUp,
     Store(StoreError),
@@ -64,7 +66,10 @@ impl Connection {
                 }
             }
         };
-        let client = wait(&runtime, patience, connecting)?;
+        let client = wait(&runtime, patience, connecting).map_err(|failure| match failure {
+            Failure::Sql(error) => Failure::Connect(error),
+            failure => failure,
+        })?;
         let (statements, patience) = (HashMap::new(), patience.clone());
         Ok(Connection { client, runtime: Some(runtime), statements, is_lost: false, patience })
     }
@@ -102,6 +107,21 @@ impl Connection {
         }
     }
 
+    /// Executes statements within a transaction, all or nothing.
+    pub(super) fn transaction<T>(
+        &mut self,
+        begin: &str,
+        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.execute(begin)?;
+        let done = work(self).and_then(|done| self.execute("commit").map(|()| done));
+        if done.is_err() {
+            // The first error is the one that counts.
+            let _ = self.execute("rollback");
+        }
+        done
+    }
+
     /// Executes statements without parameters.
     pub(super) fn execute(&mut self, sql: &str) -> Result<(), Failure> {
         let client = &self.client;
@@ -118,7 +138,7 @@ impl Connection {
     /// Notes what an error means for the connection.
     pub(super) fn note(&mut self, failure: &Failure) {
         self.is_lost |= match failure {
-            Failure::Sql(error) => is_lost(error),
+            Failure::Sql(error) | Failure::Connect(error) => is_lost(error),
             Failure::GivenUp => true,
             Failure::Store(_) => false,
         };
@@ -139,6 +159,7 @@ impl Failure {
     pub(super) fn into_error(self, what: &str, url: &Url) -> StoreError {
         match self {
             Failure::Sql(error) => store_error(what, url, &error),
+            Failure::Connect(error) => store_error("connect to", url, &error),
             Failure::Store(error) => error,
             Failure::GivenUp => {
                 let source = Cause::new("the wait for the server was given up");
@@ -149,7 +170,10 @@ impl Failure {
 
     /// Whether another attempt with another connection may succeed.
     pub(super) fn is_lost(&self) -> bool {
-        matches!(self, Failure::Sql(error) if is_lost(error) || is_unprepared(error))
+        match self {
+            Failure::Sql(error) | Failure::Connect(error) => is_lost(error) || is_unprepared(error),
+            Failure::GivenUp | Failure::Store(_) => false,
+        }
     }
 }
 

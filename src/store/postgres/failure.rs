@@ -77,6 +77,8 @@ fn hint(code: &SqlState, url: &Url) -> String {
         "the server is a standby or writes nothing: give the URL of the primary; with several hosts, `target_session_attrs=read-write` finds it".into()
     } else if *code == SqlState::TOO_MANY_CONNECTIONS {
         "raise `max_connections` of the server, end other clients, or connect through pgbouncer".into()
+    } else if *code == SqlState::UNDEFINED_OBJECT {
+        "make the role first: `createuser ROLE`".into()
     } else if is_of_schema(code) {
         "`durable store init URL` makes the schema, and `durable store verify` checks it".into()
     } else if *code == SqlState::QUERY_CANCELED {

@@ -171,10 +171,15 @@ end $$;
 create or replace function durable.add_private() returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    v_part int := nextval('durable.private');
+    v_part int;
 begin
-    insert into durable.part (part, lo, hi) values (v_part, 0, 0);
-    return v_part;
+    loop
+        v_part := nextval('durable.private');
+        insert into durable.part (part, lo, hi) values (v_part, 0, 0) on conflict (part) do nothing;
+        if found then
+            return v_part;
+        end if;
+    end loop;
 end $$;
 
 -- Removes a private partition of a worker. Keys that begin with one of the idle prefixes go with

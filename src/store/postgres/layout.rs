@@ -34,6 +34,11 @@ impl Layout {
         }
     }
 
+    /// Returns the slot of a key of the queue, or `None` if the key is the partition's own.
+    pub(super) fn slot(&self, key: &[u8]) -> Option<u32> {
+        (self.slot_of)(key)
+    }
+
     /// Whether a key is in the table `queue`.
     pub(super) fn is_queued(&self, key: &[u8]) -> bool {
         self.queue.iter().any(|queued| key.starts_with(queued))

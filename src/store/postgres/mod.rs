@@ -4,9 +4,11 @@
 //! each batch, which the database executes only for the partition's owner. Everything that is safe
 //! is so by the database's transactions, and by no clock.
 
+mod check;
 mod cluster;
 mod connection;
 mod failure;
+mod import;
 mod layout;
 mod lease;
 mod mail;
@@ -23,6 +25,7 @@ mod url;
 mod watermark;
 
 pub use cluster::Cluster;
+pub use import::Home;
 pub use layout::Layout;
 pub use lease::{Overview, Ownership, PartitionState, WorkerId, WorkerState};
 pub use partition::PartitionStore;

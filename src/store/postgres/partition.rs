@@ -246,7 +246,7 @@ impl<'a> Parts<'a> {
         let mut queued: Vec<Queued<'a>> = Vec::new();
         for (key, value) in writes {
             if layout.is_queued(key) {
-                let slot = (layout.slot_of)(key).unwrap_or(slots.own);
+                let slot = layout.slot(key).unwrap_or(slots.own);
                 if !slots.contains(slot) {
                     let shown = String::from_utf8_lossy(key);
                     let what =

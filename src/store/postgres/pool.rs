@@ -1,6 +1,6 @@
 //! The connections that anybody may use: for reads, leases and messages.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::Row;
 
@@ -11,8 +11,10 @@ use super::failure::is_conflict;
 use super::patience::Patience;
 use super::url::Url;
 
-/// The number of connections that stay open while nobody uses them.
+/// The number of connections that stay open while nobody uses them, and of those that are used at a
+/// time.
 const MAX_IDLE: usize = 4;
+const MAX_USED: usize = 16;
 /// The number of attempts of a statement that meets others.
 const MEETINGS: u32 = 20;
 
@@ -25,12 +27,44 @@ pub(super) trait Rows {
 pub(super) struct Pool {
     pub url: Url,
     pub patience: Patience,
-    idle: Mutex<Vec<Connection>>,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Connection>,
+    used: usize,
+}
+
+/// The right to use a connection.
+struct Turn<'a>(&'a Pool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.state().used -= 1;
+        self.0.returned.notify_one();
+    }
 }
 
 impl Pool {
     pub(super) fn new(url: Url, patience: Patience) -> Pool {
-        Pool { url, patience, idle: Mutex::default() }
+        Pool { url, patience, state: Mutex::default(), returned: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn, and returns a connection that is open already, if there is one.
+    fn turn(&self) -> (Turn<'_>, Option<Connection>) {
+        let mut state = self.state();
+        while state.used >= MAX_USED {
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.used += 1;
+        let idle = state.idle.pop();
+        (Turn(self), idle)
     }
 
     /// Does some work with a connection. If the connection is lost, the work is done again with
@@ -65,7 +99,7 @@ impl Pool {
         &self,
         work: &mut impl FnMut(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, (Failure, bool)> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let (_turn, idle) = self.turn();
         let was_open = idle.is_some();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -76,9 +110,9 @@ impl Pool {
             connection.note(failure);
         }
         if !connection.is_lost() {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < MAX_IDLE {
-                idle.push(connection);
+            let mut state = self.state();
+            if state.idle.len() < MAX_IDLE {
+                state.idle.push(connection);
             }
         }
         done.map_err(|failure| (failure, was_open))

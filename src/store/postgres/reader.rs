@@ -43,13 +43,13 @@ impl<R: Rows> Read for Keys<R> {
         let rows = match (self.layout.is_queued(key), &self.scope) {
             (false, _) => self.read(GET, &[&key])?,
             (true, Scope::Partition(slots)) => {
-                let slot = (self.layout.slot_of)(key).unwrap_or(slots.own);
+                let slot = self.layout.slot(key).unwrap_or(slots.own);
                 if !slots.contains(slot) {
                     return Ok(None);
                 }
                 self.read(GET_QUEUED, &[&(slot as i32), &key])?
             }
-            (true, Scope::Cluster) => match (self.layout.slot_of)(key) {
+            (true, Scope::Cluster) => match self.layout.slot(key) {
                 Some(slot) => self.read(GET_QUEUED, &[&(slot as i32), &key])?,
                 None if self.layout.sequence_of(key).is_some() => {
                     let mut value = None;
@@ -166,7 +166,7 @@ impl<R: Rows> Keys<R> {
         let mut counted: Vec<(Vec<u8>, u64)> = Vec::new();
         let mut shown: Vec<Pair> = Vec::with_capacity(rows.len());
         for (key, value) in rows {
-            if (self.layout.slot_of)(&key).is_some() {
+            if self.layout.slot(&key).is_some() {
                 shown.push((key, value));
             } else if let Some(sequence) = self.layout.sequence_of(&key) {
                 if counted.last().is_none_or(|(known, _)| known != sequence) {

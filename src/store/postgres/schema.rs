@@ -107,13 +107,7 @@ fn make(pool: &Pool, init: &Init) -> Result<bool, StoreError> {
 }
 
 fn in_transaction(connection: &mut Connection, statements: &[&str]) -> Result<(), Failure> {
-    let all = format!("begin; {} commit;", statements.join("\n"));
-    let done = connection.execute(&all);
-    if done.is_err() {
-        // The first error is the one that counts.
-        let _ = connection.execute("rollback");
-    }
-    done
+    connection.transaction("begin", |connection| connection.execute(&statements.join("\n")))
 }
 
 /// Returns the statements that give a role a right.

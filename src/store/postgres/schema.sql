@@ -40,7 +40,7 @@ create table durable.part (
 create index part_owner on durable.part (owner);
 
 -- The numbers of private partitions, which have no slots of the range.
-create sequence durable.private minvalue 10000;
+create sequence durable.private minvalue 10000 maxvalue 2147479551;
 
 -- The commits of each partition, append-only. The highest number of a partition counts.
 create table durable.commits (

@@ -283,3 +283,94 @@ fn chosen(own: &[(String, String)], is_local: bool) -> Result<Tls, String> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Url, BadUrl> {
+        Url::parse_in(text, &|name| {
+            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
+        })
+    }
+
+    fn tls(text: &str, environment: &[(&str, &str)]) -> Tls {
+        parse(text, environment).expect("a URL").tls
+    }
+
+    /// Without a word on TLS, another machine must show a certificate for its name.
+    #[test]
+    fn only_this_machine_needs_no_tls() {
+        let name = |roots: Option<&str>| Tls::Always(Trust::Name { roots: roots.map(PathBuf::from) });
+        let chain = |roots: Option<&str>| Tls::Always(Trust::Chain { roots: roots.map(PathBuf::from) });
+        for local in ["localhost", "127.0.0.1", "[::1]", "%2Frun%2Fpg"] {
+            assert_eq!(tls(&format!("postgres://ann@{local}/db"), &[]), Tls::Never, "{local}");
+        }
+        assert_eq!(tls("postgres://db.example.org/x", &[]), name(None));
+        assert_eq!(tls("postgresql://10.0.0.1/x?sslrootcert=%2Fca", &[]), name(Some("/ca")));
+        assert_eq!(tls("postgres://localhost/x?sslrootcert=ca", &[]), name(Some("ca")));
+        assert_eq!(tls("postgres://db/x?sslmode=verify-ca", &[("PGSSLROOTCERT", "ca")]), chain(Some("ca")));
+        assert_eq!(tls("postgres://db/x?sslmode=require", &[]), Tls::Always(Trust::Anyone));
+        assert_eq!(tls("postgres://db/x", &[("PGSSLMODE", "disable")]), Tls::Never);
+        assert_eq!(tls("postgres://db/x?sslmode=prefer", &[("PGSSLMODE", "disable")]), Tls::IfOffered);
+        assert_eq!(tls("postgres://db/x?sslrootcert=system&sslmode=verify-full", &[]), name(None));
+    }
+
+    /// The environment says what the URL leaves out, as for `psql`.
+    #[test]
+    fn the_environment_completes_the_url() {
+        let environment = [
+            ("PGHOST", "db"),
+            ("PGPORT", "6"),
+            ("PGUSER", "ann"),
+            ("PGDATABASE", "shop"),
+            ("PGPASSWORD", "pw"),
+        ];
+        let url = parse("postgres://", &environment).expect("a URL");
+        assert_eq!((url.server(), url.database()), ("db:6".into(), "shop".into()));
+        assert_eq!((url.config.get_user(), url.config.get_password()), (Some("ann"), Some(&b"pw"[..])));
+        let url = parse("postgres://bob:x@h:7/y", &environment).expect("a URL");
+        assert_eq!((url.server(), url.database()), ("h:7".into(), "y".into()));
+        assert_eq!((url.config.get_user(), url.config.get_password()), (Some("bob"), Some(&b"x"[..])));
+    }
+
+    /// No text of a URL has its password, right or wrong.
+    #[test]
+    fn passwords_are_not_shown() {
+        for text in [
+            "postgres://ann:sec/ret@h/db",
+            "postgres://ann:s@ecret@h/db",
+            "postgres://ann@h/db?password=secret",
+            "postgres://ann:secret@h:port/db",
+            "postgre://ann:secret@h/db",
+            "postgres://ann:secret@h/db?sslmode=maybe",
+            "postgres://ann:secret@h/db?nothing=x",
+        ] {
+            let shown = match parse(text, &[]) {
+                Ok(url) => format!("{url} {url:?} {}", url.server()),
+                Err(error) => error.to_string(),
+            };
+            let has = ["secret", "sec/ret", "ecret"].iter().any(|password| shown.contains(password));
+            assert!(!has && shown.contains("//ann@h"), "{shown}");
+        }
+    }
+
+    /// A text with a scheme is meant to be a URL.
+    #[test]
+    fn a_wrong_url_says_what_is_wrong() {
+        for (text, reason) in [
+            ("mysql://h/db", "must begin with `postgres://`"),
+            ("postgres://h:port/db", "port"),
+            ("postgres://h/db?sslmode=maybe", "`sslmode` is `maybe`"),
+            ("postgres://h/db?nothing=1", "nothing"),
+            ("postgres://h/db?nothing", "has no value"),
+        ] {
+            assert!(Url::is_meant(text));
+            let error = parse(text, &[]).expect_err(text).to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        for folder in [".durable", "/var/lib/x", "a:b", "C:\\x", "://x"] {
+            assert!(!Url::is_meant(folder), "{folder}");
+        }
+    }
+}
