@@ -218,7 +218,7 @@ fn an_instance_goes_back_to_where_the_texts_part() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         said,
-        "x diverges at entry 3 of 5; the 2 entries before are common\n\
+        "x diverges at entry 3 of 5; the 2 entries before it are common\n\
          \x20 the history holds: Book(\"all\").add(10)\n\
          \x20   p.df:8:3: Book(\"all\").add(paid)\n\
          \x20 the new text does: Book(\"all\").add(20)\n\
