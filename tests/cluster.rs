@@ -4,7 +4,6 @@
 mod common;
 
 use std::fs::File;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -164,7 +163,7 @@ fn commands_reach_instances_and_entities_of_all_partitions() {
     world.ok(&["raise", &id, "approved", "\"by ada\""]);
     assert_eq!(world.ok(&["wait", &id]), "by ada");
     assert_eq!(world.ok(&["list", "--json"]).lines().count(), 13);
-    assert_eq!(world.ok(&["locks"]), "");
+    assert_eq!(world.ok(&["locks", "--json"]), "");
     // Calls and signals of clients.
     assert_eq!(world.ok(&["call", "Account@a0", "balance", "--id", "c1"]), "97");
     world.ok(&["signal", "Account@a0", "put", "3"]);
@@ -194,6 +193,7 @@ fn a_command_waits_for_a_worker_and_is_carried_out_once() {
     waits.kill().expect("a kill");
     waits.wait().expect("it ends");
     let worker = world.worker();
+    await_that(|| world.ok(&["list", "--json"]).lines().count() == 1);
     assert_eq!(world.ok(&["wait", "once"]), "moved");
     assert_eq!(world.ok(&["call", "Account@x", "balance"]), "95");
     worker.stop();
@@ -230,15 +230,14 @@ fn books(world: &World) -> (i64, i64, String) {
         balance += entity["state"]["balance"].as_i64().unwrap_or(0) - 100;
         moves += entity["state"]["moves"].as_i64().unwrap_or(0);
     }
-    (balance, moves, world.ok(&["locks"]))
+    (balance, moves, world.ok(&["locks", "--json"]))
 }
 
 /// Three workers under SIGKILL, SIGSTOP beyond the lease, and crashes of the server: each
 /// acknowledged start completes once, sums are exact, and no lock is left.
 #[test]
 fn a_storm_loses_nothing_and_doubles_nothing() {
-    let Some(shared) = server() else { return };
-    let _ = shared;
+    // The server is its own, since it crashes.
     let Some(own) = Server::start("") else { return };
     let own: &'static Server = Box::leak(Box::new(own));
     let url = own.url(&own.database());
@@ -292,5 +291,25 @@ fn a_storm_loses_nothing_and_doubles_nothing() {
     assert_eq!(moves, 2 * acknowledged.len() as i64, "{}", world.log());
     assert_eq!(world.ok(&["list", "--json", "--status", "completed"]).lines().count(), acknowledged.len());
     world.ok(&["store", "verify"]);
-    assert!(Path::new(&world.place.path().join("workers.log")).exists());
+}
+
+/// A script runs in a partition of its process, survives the process, and is joined by its id.
+#[test]
+fn a_script_runs_in_a_partition_of_its_own() {
+    let Some(world) = world(BANK, 4) else { return };
+    world
+        .place
+        .put("s.df", "print(\"one\")\nsleep(1s)\nfs.append(\"out.txt\", \"two\\n\")\nprint(\"three\")\n");
+    let mut first =
+        world.command(&["run", "s.df", "--id", "mine"]).stdout(Stdio::null()).spawn().expect("it runs");
+    await_that(|| world.ok(&["list", "--json"]).contains("\"mine!"));
+    first.kill().expect("a kill");
+    first.wait().expect("it ends");
+    // Without a worker, nobody has the partition once the lease is over.
+    let worker = world.worker();
+    let again = world.command(&["run", "s.df", "--id", "mine"]).output().expect("it runs");
+    assert!(again.status.success(), "{}{}", out(&again), err(&again));
+    assert_eq!(world.place.text("out.txt"), "two\n");
+    assert_eq!(world.ok(&["list", "--json", "--status", "completed"]).lines().count(), 1);
+    worker.stop();
 }

@@ -102,7 +102,7 @@ fn an_error_has_its_code_and_the_name_of_the_code() {
             print(fails("insert into t values (1, 1)"))
             print(fails("insert into t values (2, null)"))
             print(fails("insert into nowhere values (1)"))
-            print(fails("select nothing from t"))
+            print(fails("select missing from t"))
             print(fails("inser into t"))
             print(try {{ db.execute("insert into t values (1, 1)") }} catch {{condition: "unique_violation"}} {{ "there is one" }})
             "#

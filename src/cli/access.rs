@@ -13,8 +13,8 @@ use crate::machine::{ErrorData, bad_own_id};
 use crate::store::{self, DiskStore};
 
 use super::arguments::May;
-use super::cluster;
 use super::permissions::permissions;
+use super::place;
 use super::problem::{Problem, unreadable};
 use super::{FAILED, STORE, UNKNOWN, USAGE};
 
@@ -74,7 +74,7 @@ fn open_by(
 
 /// Refuses a store in a database, for a command that works on folders alone.
 fn not_in_database(store: &Path) -> Result<(), Problem> {
-    match cluster::url(store)? {
+    match place::url(store)? {
         Some(url) => {
             Err(Problem::new(USAGE, format!("this command works on a store in a folder, and not on {url}"))
                 .hint(
@@ -134,8 +134,8 @@ pub enum Access {
 impl Access {
     /// Opens an existing store, or reaches the process that has it.
     pub fn open(folder: &Path) -> Result<Access, Problem> {
-        if let Some(url) = cluster::url(folder)? {
-            return Ok(Access::Cluster(Box::new(cluster::client(&url)?)));
+        if let Some(url) = place::url(folder)? {
+            return Ok(Access::Cluster(Box::new(place::client(&url)?)));
         }
         is_there(folder)?;
         let opened = match open_by(folder, store::open) {
@@ -148,8 +148,8 @@ impl Access {
 
     /// Opens a store like [`Access::open`], and creates the store if there is none.
     pub fn open_or_make(folder: &Path) -> Result<Access, Problem> {
-        if let Some(url) = cluster::url(folder)? {
-            return Ok(Access::Cluster(Box::new(cluster::client(&url)?)));
+        if let Some(url) = place::url(folder)? {
+            return Ok(Access::Cluster(Box::new(place::client(&url)?)));
         }
         open(folder).map(Access::of)
     }

@@ -7,7 +7,7 @@ use crate::store::postgres::{Cluster, Init, Patience, Right, Url};
 
 use super::arguments::{Adopt, InitStore};
 use super::problem::{Problem, note};
-use super::{USAGE, cluster};
+use super::{USAGE, place};
 
 /// The time for which `init` tries again to reach a server.
 const REACH: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ fn url(text: &str) -> Result<Url, Problem> {
         Problem::new(USAGE, format!("`{text}` is no URL of a database"))
             .hint("a URL is like postgres://user@host:5432/database")
     };
-    cluster::url(Path::new(text))?.ok_or_else(is_none)
+    place::url(Path::new(text))?.ok_or_else(is_none)
 }
 
 /// Warns of settings of the server that put acknowledged data at risk.
@@ -53,14 +53,14 @@ pub fn init(asked: InitStore) -> Result<u8, Problem> {
         };
         note(&format!("{role} has the rights of {what}"));
     }
-    warn(&cluster::open(&url)?)?;
+    warn(&place::open(&url)?)?;
     Ok(0)
 }
 
 /// Accepts the state of a database that was restored to an earlier time.
 pub fn adopt(asked: Adopt) -> Result<u8, Problem> {
     let url = url(&asked.url)?;
-    cluster::open(&url)?.adopt()?;
+    place::open(&url)?.adopt()?;
     note(&format!("the state of {url} counts now; workers take its partitions anew"));
     Ok(0)
 }

@@ -11,13 +11,13 @@ use crate::store::DiskStore;
 use super::STORE;
 use super::access::{is_there, look};
 use super::arguments::Export;
-use super::cluster;
+use super::place;
 use super::problem::{Problem, note};
 
 /// Writes a store as JSON Lines.
 pub fn export(export: Export) -> Result<u8, Problem> {
     let folder = &export.store.store;
-    match cluster::url(folder)? {
+    match place::url(folder)? {
         None => {
             is_there(folder)?;
             let (store, lost) = match export.damaged {
@@ -31,7 +31,7 @@ pub fn export(export: Export) -> Result<u8, Problem> {
             Ok(done)
         }
         Some(url) => {
-            let cluster = cluster::open(&url)?;
+            let cluster = place::open(&url)?;
             let snapshot = if export.damaged { cluster.snapshot()? } else { cluster.quiet_snapshot()? };
             let commits = cluster.overview()?.partitions.iter().map(|part| part.commits).sum();
             write(&export, &snapshot, commits, &[])

@@ -9,7 +9,7 @@ use crate::kv::MemoryTree;
 
 use super::access::own;
 use super::arguments::Import;
-use super::cluster;
+use super::place;
 use super::problem::{Problem, note};
 use super::{STORE, USAGE};
 
@@ -18,7 +18,7 @@ pub fn import(import: Import) -> Result<u8, Problem> {
     let problem = |error| problem(&import.file, error);
     let file = File::open(&import.file).map_err(|error| problem(ArchiveError::Input(error)))?;
     let mut incoming = archive::read(BufReader::new(file)).map_err(problem)?;
-    let left_out = match cluster::url(&import.store.store)? {
+    let left_out = match place::url(&import.store.store)? {
         None => {
             let mut store = own(&import.store.store)?;
             let left_out = if import.damaged { incoming.leave_out(&store) } else { Vec::new() };
@@ -27,7 +27,7 @@ pub fn import(import: Import) -> Result<u8, Problem> {
             left_out
         }
         Some(url) => {
-            let cluster = cluster::open(&url)?;
+            let cluster = place::open(&url)?;
             // The cluster must be empty.
             let empty = MemoryTree::default();
             let left_out = if import.damaged { incoming.leave_out(&empty) } else { Vec::new() };

@@ -30,6 +30,8 @@ mod new;
 mod outcome;
 mod pending;
 mod permissions;
+mod place;
+mod private;
 mod problem;
 mod program;
 mod programs;
@@ -47,6 +49,7 @@ mod upgrade;
 mod verdict;
 mod verify_run;
 mod wanted;
+mod worker;
 
 use std::io::Write;
 
@@ -101,7 +104,10 @@ fn forgotten_run(error: &clap::Error) -> Option<&str> {
 
 fn dispatch(command: Command) -> Result<u8, Problem> {
     match command {
-        Command::Run(run) => run::run(run),
+        Command::Run(run) => match place::url(&run.store.store)? {
+            Some(url) => private::run(&url, &run),
+            None => run::run(run),
+        },
         Command::Resume(resume) => run::resume(resume),
         Command::Check(check) => check::check(check),
         Command::Lsp => lsp::lsp(),
@@ -127,7 +133,10 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::VerifyRun(asked) => verify_run::verify_run(asked),
         Command::Upgrade(asked) => upgrade::upgrade(asked),
         Command::Restart(restart) => clients::restart(restart),
-        Command::Serve(place) => serve::serve(place),
+        Command::Serve(serve) => match place::url(&serve.store.store)? {
+            Some(url) => worker::serve(&url, &serve),
+            None => serve::serve(serve),
+        },
         Command::Deploy(deploy) => serve::deploy(deploy),
         Command::Open(open) => serve::open(open),
         Command::Cluster(view) => cluster::cluster(view),

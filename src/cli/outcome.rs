@@ -99,7 +99,12 @@ pub fn stuck(store: &dyn Queries, record: &InstanceRecord, mismatch: &Mismatch) 
 
 /// Waits for the end of an instance that another process runs, and shows its outcome.
 pub fn wait_there(connection: Connection, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
-    let mut store = Access::There(connection);
+    wait_by(Access::There(connection), id, as_json, shows)
+}
+
+/// Waits for the end of an instance that other processes run, and shows its outcome.
+pub fn wait_by(mut store: Access, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
+    known(&store, id)?;
     match store.ask(Command::Wait(id.to_string()))? {
         // The instance has ended, before the command or since.
         Reply::Ended => outcome(&store, id, as_json, shows),

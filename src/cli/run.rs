@@ -16,14 +16,14 @@ use crate::permissions::Permissions;
 use crate::resident;
 use crate::store::DiskStore;
 
-use super::access::{self, Opened, known};
+use super::access::{self, Access, Opened, known};
 use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run, Telemetry, WhenThere};
 use super::guest::{self, Visit};
-use super::outcome::{Shows, outcome, stuck, wait_there};
+use super::outcome::{Shows, outcome, stuck, wait_by, wait_there};
 use super::permissions::permissions;
 use super::problem::{Problem, note, unreadable};
 use super::script::{Script, choose, is_script, suspended, text_changed};
-use super::{FAILED, INTERRUPTED, USAGE, cluster, program, telemetry};
+use super::{FAILED, INTERRUPTED, USAGE, place, program, telemetry};
 
 /// Returns the part of histories that is kept.
 pub fn retention(keep: &Keep) -> Retention {
@@ -43,16 +43,7 @@ pub fn quotas(keep: &Keep) -> Quotas {
 pub fn run(mut run: Run) -> Result<u8, Problem> {
     let _exporter = telemetry::begin(&run.telemetry)?;
     let bad_id = run.id.as_deref().map_or(Ok(()), access::own_id);
-    let args = script_args(&run)?;
-    resident::begin_phase();
-    let permissions = permissions(&run.may)?;
-    let image = image(&run.file, &permissions)?;
-    resident::begin_phase();
-    let script = Script { file: run.file.display().to_string(), args, image, permissions };
-    if let Some(url) = cluster::url(&run.store.store)? {
-        bad_id?;
-        return cluster::run(&url, &run, script);
-    }
+    let script = script(&run)?;
     loop {
         match access::open(&run.store.store)? {
             Opened::Own(store) => return run_here(*store, &run, script, bad_id),
@@ -67,6 +58,16 @@ pub fn run(mut run: Run) -> Result<u8, Problem> {
             },
         }
     }
+}
+
+/// Returns the script of a run, ready to run.
+pub(super) fn script(run: &Run) -> Result<Script, Problem> {
+    let args = script_args(run)?;
+    resident::begin_phase();
+    let permissions = permissions(&run.may)?;
+    let image = image(&run.file, &permissions)?;
+    resident::begin_phase();
+    Ok(Script { file: run.file.display().to_string(), args, image, permissions })
 }
 
 fn run_here(store: DiskStore, run: &Run, script: Script, bad_id: Result<(), Problem>) -> Result<u8, Problem> {
@@ -263,8 +264,9 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
 /// Waits for an instance's end and shows its outcome. If no other process has the store, this
 /// process runs the instance.
 pub fn wait(one: One) -> Result<u8, Problem> {
-    if let Some(url) = cluster::url(&one.store.store)? {
-        return cluster::wait(&url, &one);
+    if let Some(url) = place::url(&one.store.store)? {
+        let store = Access::Cluster(Box::new(place::client(&url)?));
+        return wait_by(store, &one.id, one.json, Shows::Results);
     }
     access::is_there(&one.store.store)?;
     match access::open(&one.store.store)? {

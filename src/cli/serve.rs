@@ -15,7 +15,7 @@ use crate::os::reason;
 use super::access::Access;
 use super::arguments::{Deploy, Http, Open, Serve};
 use super::problem::{Problem, note};
-use super::{FAILED, STORE, USAGE, cluster, print, program, run};
+use super::{FAILED, STORE, USAGE, print, program, run};
 
 /// The file of a store with the tokens of its HTTP server.
 const TOKENS: &str = "token";
@@ -25,9 +25,6 @@ const ADDRESS: &str = "http";
 /// Runs everything that can run, until the process is stopped.
 pub fn serve(serve: Serve) -> Result<u8, Problem> {
     let _exporter = super::telemetry::begin(&serve.telemetry)?;
-    if let Some(url) = cluster::url(&serve.store.store)? {
-        return cluster::serve(&url, &serve);
-    }
     if serve.lease.is_some() || serve.address.is_some() {
         return Err(Problem::new(USAGE, "`--lease` and `--address` are for stores in a database")
             .hint("a store in a folder has one process, which it belongs to until that ends"));

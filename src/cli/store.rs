@@ -7,8 +7,9 @@ use crate::engine::InstanceRecord;
 use super::access::{self, Access, known};
 use super::arguments::{InStore, Purge};
 use super::inspect::each;
+use super::place;
 use super::problem::{Problem, note};
-use super::{FAILED, STORE, UNKNOWN, cluster, database, print};
+use super::{FAILED, STORE, UNKNOWN, database, print};
 
 /// Removes instances, and the programs that no instance needs any more.
 pub fn purge(purge: Purge) -> Result<u8, Problem> {
@@ -48,17 +49,17 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
 }
 
 /// Reads everything, and checks that it is what was written.
-pub fn verify(place: InStore) -> Result<u8, Problem> {
-    let verified = match cluster::url(&place.store)? {
+pub fn verify(stored: InStore) -> Result<u8, Problem> {
+    let verified = match place::url(&stored.store)? {
         None => {
-            access::is_there(&place.store)?;
-            let store = access::look(&place.store)?;
+            access::is_there(&stored.store)?;
+            let store = access::look(&stored.store)?;
             let verified = archive::verify(&store)?;
             store.close()?;
             verified
         }
         Some(url) => {
-            let cluster = cluster::open(&url)?;
+            let cluster = place::open(&url)?;
             database::warn(&cluster)?;
             archive::verify_cluster(&cluster)?
         }

@@ -11,56 +11,11 @@ use crate::machine::format;
 use crate::machine::pauses::{Pauses, Thrown};
 use crate::machine::value::Value;
 
+use super::points::{Breakpoint, On};
 use super::replay::{End, Tick};
 use super::search::Direction;
 use super::session::Session;
-use super::watch::Watch;
-
-/// A breakpoint.
-#[derive(Clone, Debug)]
-pub struct Breakpoint {
-    pub id: u32,
-    pub on: On,
-    /// An expression that must be true.
-    pub condition: Option<String>,
-    pub hits: Option<Hits>,
-    /// A text to print in place of a stop. `{expression}` in it is replaced by a value.
-    pub log: Option<String>,
-}
-
-/// The thing at which a run stops.
-#[derive(Clone, Debug)]
-pub enum On {
-    /// Statements, by their numbers: those of a line or the first one of a function.
-    Statements(Vec<u32>),
-    /// A request of this name, or the answer to one.
-    Request(String),
-    Answer(String),
-    /// An error that is thrown, of a kind or of any.
-    Thrown(Option<String>),
-    /// The error that ended the instance.
-    Uncaught,
-    /// A change of a variable.
-    Change(Watch),
-}
-
-/// The hits at which a breakpoint stops.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Hits {
-    At(u64),
-    From(u64),
-    Every(u64),
-}
-
-impl Hits {
-    fn includes(self, hit: u64) -> bool {
-        match self {
-            Hits::At(n) => hit == n,
-            Hits::From(n) => hit >= n,
-            Hits::Every(n) => n > 0 && hit.is_multiple_of(n),
-        }
-    }
-}
+use super::watch;
 
 /// The reason why a run stopped.
 #[derive(Clone, Debug)]
@@ -106,7 +61,7 @@ impl Session {
         let pauses = self.pauses_for(&breakpoints.all);
         let found = match direction {
             Direction::Forward => {
-                let mut watches = Watch::begin(self, &breakpoints.all);
+                let mut watches = watch::begin(self, &breakpoints.all);
                 self.forward(&pauses, &mut |session, tick| {
                     let hit = first_hit(session, tick, &breakpoints.all, failure_tick, &counted);
                     let hit = hit.filter(|hit| hit.tick > start);
@@ -126,7 +81,7 @@ impl Session {
                     first_hit(session, tick, &stops, failure_tick, &counted)
                 });
                 self.go_to(start);
-                let change = Watch::last_change(self, &stops).map(changed);
+                let change = watch::last_change(self, &stops).map(changed);
                 [hit, change].into_iter().flatten().max_by_key(|hit| hit.tick)
             }
         };

@@ -10,6 +10,8 @@
 
 mod breakpoints;
 mod evaluate;
+mod expressions;
+mod points;
 mod position;
 mod program;
 mod replay;
@@ -19,9 +21,10 @@ mod snapshots;
 pub mod view;
 mod watch;
 
-pub use breakpoints::{Breakpoint, Breakpoints, Hits, On, Stop};
+pub use breakpoints::{Breakpoints, Stop};
+pub use points::{Breakpoint, Hits, On, Watch};
 pub use position::Position;
 pub use replay::{Asked, At, End, described};
 pub use search::{Direction, Step, Stepped};
 pub use session::{DebugError, Session};
-pub use watch::{Watch, Written};
+pub use watch::Written;

@@ -14,7 +14,7 @@ use crate::internal::sure;
 use crate::machine::pauses::Pauses;
 use crate::machine::{Image, RequestKind};
 
-use super::evaluate::Expressions;
+use super::expressions::Expressions;
 use super::position::Position;
 use super::program;
 use super::replay::{Asked, At, End, Replay, Tick};

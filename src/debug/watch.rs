@@ -1,25 +1,15 @@
 //! Variables whose changes are watched.
 
-use crate::code::FunctionId;
 use crate::machine::compare;
 use crate::machine::inspect::Held;
 use crate::machine::pauses::Pauses;
 use crate::machine::value::Value;
 use crate::syntax::Place;
 
-use super::breakpoints::{Breakpoint, On};
+use super::points::{Breakpoint, On, Watch};
 use super::position::Position;
 use super::replay::Tick;
 use super::session::Session;
-
-/// A variable of a call, or of every call of its function at that depth of its task.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Watch {
-    pub task: u64,
-    pub call: usize,
-    pub function: FunctionId,
-    pub name: String,
-}
 
 /// The statement that gave a variable its value.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,30 +59,30 @@ impl Watch {
             Held::HandedOn => before.clone(),
         }
     }
+}
 
-    /// Begins to watch the variables of breakpoints.
-    pub(super) fn begin(session: &Session, all: &[Breakpoint]) -> Watching {
-        let value = |breakpoint: &Breakpoint| match &breakpoint.on {
-            On::Change(watch) => watch.value(session, &None),
-            _ => None,
-        };
-        Watching { before: all.iter().map(value).collect() }
-    }
+/// Begins to watch the variables of breakpoints.
+pub(super) fn begin(session: &Session, all: &[Breakpoint]) -> Watching {
+    let value = |breakpoint: &Breakpoint| match &breakpoint.on {
+        On::Change(watch) => watch.value(session, &None),
+        _ => None,
+    };
+    Watching { before: all.iter().map(value).collect() }
+}
 
-    /// Returns the breakpoint whose variable changed last before this moment, the tick at which its
-    /// new value was there first, and the task.
-    pub(super) fn last_change(session: &mut Session, all: &[Breakpoint]) -> Option<(u32, u64, u64)> {
-        let until = session.ticks();
-        let watches = all.iter().filter_map(|breakpoint| match &breakpoint.on {
-            On::Change(watch) => Some((breakpoint.id, watch)),
-            _ => None,
-        });
-        let changes = watches.filter_map(|(id, watch)| {
-            let tick = session.last_change(watch, until.checked_sub(1)?)?;
-            Some((id, tick, watch.task))
-        });
-        changes.max_by_key(|(_, tick, _)| *tick)
-    }
+/// Returns the breakpoint whose variable changed last before this moment, the tick at which its
+/// new value was there first, and the task.
+pub(super) fn last_change(session: &mut Session, all: &[Breakpoint]) -> Option<(u32, u64, u64)> {
+    let until = session.ticks();
+    let watches = all.iter().filter_map(|breakpoint| match &breakpoint.on {
+        On::Change(watch) => Some((breakpoint.id, watch)),
+        _ => None,
+    });
+    let changes = watches.filter_map(|(id, watch)| {
+        let tick = session.last_change(watch, until.checked_sub(1)?)?;
+        Some((id, tick, watch.task))
+    });
+    changes.max_by_key(|(_, tick, _)| *tick)
 }
 
 impl Watching {

@@ -14,12 +14,12 @@ use crate::machine::{Data, Image, RequestKind, options};
 
 use super::arrivals::first_text;
 use super::entry::{Args, Entry, RecordedRequest};
+use super::follow::{Followed, follow};
 use super::history::History;
 use super::instance::Instance;
 use super::message::{Message, StoredMail};
 use super::open::{Open, described};
 use super::record::InstanceRecord;
-use super::upgrade::{Followed, follow};
 
 /// A planned return to an entry of a history.
 #[derive(Clone, Debug)]

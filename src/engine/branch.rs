@@ -12,10 +12,10 @@ use crate::machine::{Image, RequestKind};
 
 use super::backward::{Section, custom, section};
 use super::entry::{Entry, RecordedRequest};
+use super::follow::{Followed, follow};
 use super::history::History;
 use super::open::{Open, described};
 use super::record::InstanceRecord;
-use super::upgrade::{Followed, follow};
 
 /// A planned branch.
 pub struct Branch {

@@ -36,6 +36,7 @@ mod extend;
 #[doc(hidden)]
 pub mod fault;
 mod fetch;
+mod follow;
 mod functions;
 mod gate;
 mod head;

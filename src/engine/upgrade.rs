@@ -21,19 +21,14 @@ use crate::syntax::Place;
 
 use super::backward::Backward;
 use super::entry::{Args, Entry, RecordedRequest};
-use super::evaluation::{Advance, Mismatch};
-use super::functions::takes;
+use super::evaluation::Mismatch;
+use super::follow::{BETWEEN, Followed, SLICE, follow};
 use super::history::History;
 use super::instance::Instance;
 use super::keys;
 use super::open::{Open, describe};
 use super::read_error::ReadError;
 use super::record::InstanceRecord;
-
-/// The fuel between two entries of a replay, in calls and repetitions. A program that takes more
-/// does not fit.
-const BETWEEN: u64 = 50_000_000;
-const SLICE: u64 = 1_000_000;
 
 /// The result of replaying an instance's history with another program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,45 +148,6 @@ fn made_with(record: &InstanceRecord, entries: &[Entry], after: usize) -> Progra
     entries.iter().skip(after).find_map(former).unwrap_or(record.program)
 }
 
-/// The result of following a history.
-pub(super) enum Followed {
-    /// The instance has made all entries.
-    Live(Box<Instance>),
-    /// The instance does not make the entry after so many.
-    Differs { after: usize, sides: Mismatch },
-}
-
-/// Runs an instance along a history. The error says what its program lacks.
-pub(super) fn follow(
-    image: &Rc<Image>,
-    record: &InstanceRecord,
-    history: &History,
-) -> Result<Followed, String> {
-    takes_args(image, record)?;
-    let mut instance = Instance::new(image, record.clone(), history.clone())?;
-    let (mut seen, mut left) = (0, BETWEEN);
-    while !instance.is_live() {
-        let before = seen;
-        let advance = instance.advance(SLICE, 0, true, &mut |_, _| seen += 1);
-        if seen > before {
-            left = BETWEEN;
-        }
-        match advance {
-            Advance::More => {}
-            Advance::OutOfFuel => {
-                left = left
-                    .checked_sub(SLICE)
-                    .ok_or_else(|| format!("it computes without an end in sight after entry {seen}"))?;
-            }
-            Advance::Nondeterminism(sides) => return Ok(Followed::Differs { after: seen, sides }),
-            Advance::Waiting | Advance::Ending | Advance::Ended | Advance::GraceIsOver(_) => {
-                return Err("its history has an end".into());
-            }
-        }
-    }
-    Ok(Followed::Live(Box::new(instance)))
-}
-
 /// An instance at the end of a part of its history.
 pub enum Standing {
     /// The machine, which has not run since the last answer, and the open requests with their times.
@@ -210,15 +166,6 @@ pub fn stand(image: &Rc<Image>, record: &InstanceRecord, history: &History) -> R
         }
         Followed::Differs { after, sides } => Standing::Differs { after, sides },
     })
-}
-
-/// Checks that the instance's function takes its arguments.
-fn takes_args(image: &Image, record: &InstanceRecord) -> Result<(), String> {
-    let code = &image.code;
-    let Some(item) = code.find_isolated(&record.function) else { return Ok(()) };
-    let function = &code.functions[code.isolated[item].body as usize];
-    let arity = (u32::from(function.required), u32::from(function.params));
-    takes(&record.function, arity, record.args.items().len())
 }
 
 /// Returns the open call of a child that has another id with the new program. Ids are options, so

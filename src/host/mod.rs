@@ -29,6 +29,7 @@ mod lease;
 mod load;
 mod measures;
 mod outgoing;
+mod partition;
 mod pending;
 mod perform;
 mod performers;

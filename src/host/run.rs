@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Ending, Engine, Event, Incoming, InstanceRecord, Message as Sent, Output, Placement, Tree, Undo,
-    Waiter, read_history, read_record, recovery_of_any,
+    Address, Ending, Engine, Event, InstanceRecord, Message as Sent, Output, Tree, Undo, Waiter,
+    read_history, read_record, recovery_of_any,
 };
-use crate::kv::{Arrival, Endpoint, Reader, SharedStore, Source};
+use crate::kv::{Endpoint, Reader, SharedStore};
 use crate::machine::{Data, Image, format};
 use crate::permissions::{self, Permissions};
 
@@ -32,12 +32,12 @@ use super::reads::Reads;
 use super::serve::Serving;
 use super::settings::{HostError, Settings};
 use super::suspects::Suspects;
-use super::{Answer, Handle, Images, Lease, Message, Terminal, effects};
+use super::{Handle, Images, Message, Terminal, effects};
 
 /// Runs instances in a store.
 pub struct Host {
     pub(super) committer: Committer,
-    settings: Settings,
+    pub(super) settings: Settings,
     pub(super) engine: Engine,
     pub terminal: Terminal,
     pub(super) images: Images,
@@ -77,11 +77,6 @@ impl Host {
             measures,
             recovered: false,
         }
-    }
-
-    /// Makes the store one of several partitions. Call this first.
-    pub fn place(&mut self, placement: Placement) {
-        self.engine.placement = Some(placement);
     }
 
     /// Returns a host that serves clients alone. No instance goes on in it.
@@ -585,36 +580,6 @@ impl Host {
     fn commit_and_release(&mut self, durable: bool) -> Result<(), HostError> {
         self.committer.commit(&mut self.engine, durable)?;
         self.release()
-    }
-
-    /// Whether outputs may leave: another process may have the store by now if the lease is over.
-    fn may_act(&self) -> bool {
-        self.settings.lease.as_ref().is_none_or(Lease::holds)
-    }
-
-    /// Whether another partition carries a command out, since partitions were split.
-    fn is_elsewhere(&self, command: &Command) -> bool {
-        let concerns = command.concerns();
-        self.engine.placement.as_ref().zip(concerns).is_some_and(|(placement, at)| !placement.has(&at))
-    }
-
-    /// Takes in something that was sent to the partition of this host.
-    fn arrival(&mut self, arrival: Arrival) -> Result<(), HostError> {
-        match arrival.receipt.source {
-            Source::Partition(_) => self.feed(Event::Arrive { incoming: Incoming::read(&arrival)? }),
-            Source::Client => {
-                let to = Answer::Stored(arrival.receipt);
-                match Command::from_stored(&arrival.body) {
-                    Some(command) if self.is_elsewhere(&command) => self.serving().reply(to, Reply::Moved),
-                    Some(command) => self.serving().carry_out(command, to)?,
-                    None => {
-                        let reason = "the worker does not understand the client, which is of another version";
-                        self.serving().reply(to, Reply::Refused(reason.into()));
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Lets out everything whose writes are durable.

@@ -91,6 +91,10 @@ impl Url {
             }
         }
         complete(&mut config, environment);
+        let splits = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+        if config.get_hosts().iter().any(splits) {
+            return Err(bad("an `@` in a password is written as `%40`".into()));
+        }
         let is_local = config.get_hosts().iter().all(is_local);
         let tls = chosen(&own, is_local).map_err(bad)?;
         config.ssl_mode(match tls {
