@@ -45,7 +45,7 @@ pub struct Callers {
     random: Random,
     /// The calls that are not answered yet; the next one is the last.
     calls: Vec<Call>,
-    /// The calls that the current process got.
+    /// The calls that the current process of the entity got.
     asked: BTreeSet<String>,
     /// The sections that are still to begin, and those that have begun.
     sections: Vec<i64>,
@@ -155,6 +155,12 @@ impl Outside for Callers {
     fn arrive(&mut self, _: &mut World) -> Result<(), String> {
         self.asked.clear();
         Ok(())
+    }
+
+    fn sees_crash(&mut self, world: &World) {
+        if world.driver.present() == world.driver.partition_of(&Address::entity(till())) {
+            self.asked.clear();
+        }
     }
 
     fn is_done(&self) -> bool {

@@ -94,6 +94,9 @@ pub trait Outside {
     /// Acts as a command does that finds the process down, before anything else happens.
     fn arrive(&mut self, world: &mut World) -> Result<(), String>;
 
+    /// Learns that the present partition crashed alone, and has begun again.
+    fn sees_crash(&mut self, _world: &World) {}
+
     /// Whether the operator has nothing more to do.
     fn is_done(&self) -> bool;
 }
@@ -313,15 +316,7 @@ impl World {
             outside.arrive(self)?;
             self.outside = Some(outside);
         } else if self.record().is_none() {
-            let record = InstanceRecord::new(
-                ID,
-                self.image.code.hash,
-                "sim.df",
-                SCRIPT,
-                self.args.clone(),
-                self.driver.now,
-            );
-            self.driver.handle(Event::Begin { record, image: self.image.clone() });
+            self.begin_script();
         } else if !target_ended {
             self.driver.handle(Event::Wake { id: ID.into() });
         }
@@ -542,6 +537,13 @@ impl World {
         Ok(())
     }
 
+    /// Begins the script's instance, which the present partition must have.
+    fn begin_script(&mut self) {
+        let (hash, args) = (self.image.code.hash, self.args.clone());
+        let record = InstanceRecord::new(ID, hash, "sim.df", SCRIPT, args, self.driver.now);
+        self.driver.handle(Event::Begin { record, image: self.image.clone() });
+    }
+
     // ---- partitions
 
     /// Makes another partition the present one: any one, or the next in turn.
@@ -602,6 +604,13 @@ impl World {
         self.came.clear();
         self.say(|| "this partition crashes alone".into());
         self.begin_process()?;
+        // What a client gave the partition is lost if it was not durable. The client gives it again.
+        if let Some(mut outside) = self.outside.take() {
+            outside.sees_crash(self);
+            self.outside = Some(outside);
+        } else if self.driver.has(ID) && self.record().is_none() {
+            self.begin_script();
+        }
         Ok(true)
     }
 
