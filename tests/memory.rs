@@ -100,6 +100,7 @@ const SMALL: &[&str] = &[
     "max",
     "div",
     "compare",
+    "sql_connect",
     "retry_policy",
     "retry_again",
     "retry_pause",

@@ -177,19 +177,7 @@ impl Engine {
                 if matches!(open.request.what, RequestKind::Operation { signal: Some(_), .. }) {
                     instance.arrivals.deliver_at_once(seq);
                 }
-                match errand {
-                    Errand::Send { to, ack, message } => {
-                        let sender = instance.envelope(seq);
-                        self.send_from(sender, to, ack, message);
-                    }
-                    // The instance or entity that is waited for must run, too.
-                    Errand::Sent(Address::Instance(target)) => self.fetch_if_away(&target),
-                    Errand::Sent(Address::Entity(entity)) => self.wake_if_here(&entity),
-                    Errand::ForItself => {
-                        instance.arrivals.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), i64::MIN);
-                    }
-                    Errand::Nothing => {}
-                }
+                self.run_errand(id, seq, errand);
             }
         }
         true
@@ -211,6 +199,25 @@ impl Engine {
     fn wake_if_here(&mut self, entity: &Rc<EntityId>) {
         if !self.is_elsewhere(entity) {
             self.wake_entity(entity);
+        }
+    }
+
+    /// Sends an instance's request to those that answer it, or lets them go on if it was sent.
+    fn run_errand(&mut self, id: &Arc<str>, seq: u64, errand: Errand) {
+        match errand {
+            Errand::Send { to, ack, message } => {
+                let Some(instance) = self.residents.get(id) else { return };
+                let sender = instance.envelope(seq);
+                self.send_from(sender, to, ack, message);
+            }
+            // The instance or entity that is waited for must run, too.
+            Errand::Sent(Address::Instance(target)) => self.fetch_if_away(&target),
+            Errand::Sent(Address::Entity(entity)) => self.wake_if_here(&entity),
+            Errand::ForItself => {
+                let Some(instance) = self.residents.get_mut(id) else { return };
+                instance.arrivals.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), i64::MIN);
+            }
+            Errand::Nothing => {}
         }
     }
 

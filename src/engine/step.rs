@@ -7,7 +7,7 @@ use hashbrown::HashSet;
 
 use crate::builtins::{Effect, Route};
 use crate::kv::Batch;
-use crate::machine::{Data, EntityId};
+use crate::machine::{Data, EntityId, Image};
 use crate::permissions::Permissions;
 use crate::syntax::tree::SCHEDULES;
 
@@ -235,14 +235,7 @@ impl Engine {
                 self.wanted.came(&Address::instance(&record.id));
                 self.absent(&record.id, None, now);
             }
-            Event::Load { record, history, image } => {
-                // An imported history may have a later time.
-                let last = history.entries.last().map_or(record.created, Entry::time);
-                self.scheduler.reach(last);
-                self.programs.is_stored(record.program);
-                self.wanted.came(&Address::instance(&record.id));
-                self.add(record, history, image, false);
-            }
+            Event::Load { record, history, image } => self.load(record, history, image),
             Event::Absent { id, record } => {
                 self.wanted.came(&Address::instance(&id));
                 let record = record.filter(|_| !self.purged.contains(id.as_str()));
@@ -301,6 +294,16 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Takes in a stored instance, which goes on where its history ends.
+    fn load(&mut self, record: InstanceRecord, history: History, image: Rc<Image>) {
+        // An imported history may have a later time.
+        let last = history.entries.last().map_or(record.created, Entry::time);
+        self.scheduler.reach(last);
+        self.programs.is_stored(record.program);
+        self.wanted.came(&Address::instance(&record.id));
+        self.add(record, history, image, false);
     }
 
     /// Fires the timers and the delayed signals that are due.

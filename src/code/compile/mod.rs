@@ -68,27 +68,7 @@ fn compiled(
 ) -> Result<Code, Diagnostic> {
     let mut unit = Unit {
         program,
-        code: Code {
-            functions: Vec::new(),
-            constants: Vec::new(),
-            names: Vec::new(),
-            shapes: Vec::new(),
-            paths: Vec::new(),
-            slices: Vec::new(),
-            ranges: Vec::new(),
-            consts: Vec::new(),
-            isolated: Vec::new(),
-            tests: Vec::new(),
-            trials: Trials::default(),
-            methods: HashMap::new(),
-            script: 0,
-            hash: program_hash(&program.sources),
-            sources: program.sources.clone(),
-            structured: has_rule(program, "Cancellation: structured."),
-            readable: has_rule(program, "Durations: readable."),
-            fingerprint: OnceLock::new(),
-            debug,
-        },
+        code: empty(program, debug),
         names: HashMap::new(),
         texts: HashMap::new(),
         shapes: HashMap::new(),
@@ -164,6 +144,31 @@ fn compiled(
                 .hint("split it, or read large data from a file"))
         }
         None => Ok(unit.code),
+    }
+}
+
+/// Returns the code of a program before anything is compiled.
+fn empty(program: &Program, debug: Option<Tables>) -> Code {
+    Code {
+        functions: Vec::new(),
+        constants: Vec::new(),
+        names: Vec::new(),
+        shapes: Vec::new(),
+        paths: Vec::new(),
+        slices: Vec::new(),
+        ranges: Vec::new(),
+        consts: Vec::new(),
+        isolated: Vec::new(),
+        tests: Vec::new(),
+        trials: Trials::default(),
+        methods: HashMap::new(),
+        script: 0,
+        hash: program_hash(&program.sources),
+        sources: program.sources.clone(),
+        structured: has_rule(program, "Cancellation: structured."),
+        readable: has_rule(program, "Durations: readable."),
+        fingerprint: OnceLock::new(),
+        debug,
     }
 }
 
