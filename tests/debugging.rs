@@ -271,8 +271,8 @@ fn the_last_write_is_the_last_change_among_all_moments() {
                 before = watch.value(session, &before);
                 values.push((session.position(), before.as_ref().map(|value| view::brief(value, 10_000))));
             }
-            let changes = values.windows(2).filter(|two| two[1].1.is_some() && two[0].1 != two[1].1);
-            let wanted = changes.last().map(|two| two[0].0);
+            let mut changes = values.windows(2).filter(|two| two[1].1.is_some() && two[0].1 != two[1].1);
+            let wanted = changes.next_back().map(|two| two[0].0);
             if found != wanted {
                 return Err(format!("`{}` was set at {found:?}, and not {wanted:?}", variable.name));
             }

@@ -161,7 +161,7 @@ fn takeovers(bench: &Bench) {
     let first = bench.worker();
     bench.await_owned(8);
     bench.run(&["park", &PARKED.to_string()]);
-    let mut taken = |how: Signal, mut one: Worker, all: u32| {
+    let taken = |how: Signal, mut one: Worker, all: u32| {
         let other = bench.worker();
         // The shares are even before one of the two goes.
         while bench.sql("select count(distinct owner) from durable.part where owner is not null") != "2" {

@@ -131,7 +131,7 @@ pub(super) fn enter(
             if known.program == image.code.hash {
                 host.add_program(image.clone());
             } else if !known.status.is_ended() {
-                note(&text_changed(&id, &file));
+                note(&text_changed(id, &file));
             }
             go_on(host, &known)?;
         }

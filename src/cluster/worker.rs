@@ -200,7 +200,7 @@ impl Worker {
     /// the next look.
     fn look(&mut self, overview: &Overview) -> Duration {
         self.looks = self.looks.wrapping_add(1);
-        if self.looks % PRUNE == 0 {
+        if self.looks.is_multiple_of(PRUNE) {
             // Old answers disturb nobody meanwhile.
             let _ = self.cluster.prune();
         }

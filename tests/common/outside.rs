@@ -85,7 +85,7 @@ pub fn effect_of(effect: Effect, args: &Data, now: i64, number: u64) -> Result<D
         }
         (Effect::Uuid, _) => Value::str(format!("{:08x}-0000-4000-8000-000000000000", number as u32)),
         (Effect::TimeZone, [Value::Str(name)]) => durable::machine::zones::named(name.as_str())?,
-        (Effect::FsExists, _) => Value::bool(number % 2 == 0),
+        (Effect::FsExists, _) => Value::bool(number.is_multiple_of(2)),
         (Effect::Env, _) | (Effect::Print | Effect::Log | Effect::Sleep, _) => Value::Null,
         _ => return Err(ErrorData::new("io_error", format!("`{effect}` is not of this world"))),
     };
