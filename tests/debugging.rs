@@ -235,7 +235,7 @@ fn going_back_stops_where_going_on_did() {
         });
         let mut breakpoints = Breakpoints { all: all.collect(), said: Vec::new() };
         let forward = stops(session, Direction::Forward, &mut breakpoints);
-        if forward.len() > 2 * MOST as usize {
+        if forward.len() > MOST as usize / 2 {
             return Ok(());
         }
         let mut backward = stops(session, Direction::Backward, &mut breakpoints);
