@@ -30,6 +30,11 @@ impl Engine {
             || !self.ending.is_empty()
     }
 
+    /// Whether other partitions or clients wait for the next writes.
+    pub fn sends(&self) -> bool {
+        !self.batch.transit.is_empty()
+    }
+
     /// Returns the approximate number of changes in the next writes.
     pub fn changes(&self) -> usize {
         self.changed.len() + self.post.len() + self.outbox.changes()

@@ -118,7 +118,8 @@ impl Committer {
     /// beside it; otherwise this call writes.
     pub(super) fn write(&mut self, engine: &mut Engine, goes_on: bool) -> Result<Wrote, HostError> {
         let durable = self.durability != Durability::None;
-        let holds = self.outgoing.lacks_writes();
+        // Other partitions and their clients wait for what is sent to them.
+        let holds = self.outgoing.lacks_writes() || self.pending.sends() || engine.sends();
         let wanted = self.pending.is_due(holds) || (holds && !engine.is_ready());
         let each = self.durability == Durability::Each;
         if each || (wanted && !goes_on && self.writer.is_idle()) {

@@ -55,6 +55,11 @@ impl Pending {
         self.since.get_or_insert_with(Instant::now);
     }
 
+    /// Returns whether others wait for what is to be written.
+    pub(crate) fn sends(&self) -> bool {
+        !self.transit.is_empty()
+    }
+
     /// Returns whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.since.is_none()
