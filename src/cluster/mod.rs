@@ -7,10 +7,10 @@
 
 mod client;
 mod heart;
-mod hinting;
 mod hints;
 mod layout;
 mod leases;
+mod news;
 mod partition;
 mod postman;
 mod private;

@@ -10,7 +10,7 @@ use crate::host::{Handle, Host, HostError, Settings};
 use crate::kv::{Partition, StoreError};
 use crate::store::postgres::{Cluster, Ownership, PartitionStore, Patience};
 
-use super::hinting::{HintingStore, News};
+use super::news::News;
 
 /// Everything that a partition needs to work.
 pub(super) struct Work {
@@ -77,7 +77,8 @@ fn run(work: Work, handles: &Sender<Handle>) -> Result<(), HostError> {
     let Work { cluster, ownership, placement, settings, folder, patience, news } = work;
     let partition = ownership.partition;
     let store = PartitionStore::open(&cluster, ownership, folder.as_deref(), &patience)?;
-    let store = HintingStore::new(partition, store, news.clone());
+    let told = news.clone();
+    let store = store.telling(move |batch| told.committed(partition, batch));
     let mut host = Host::new(Box::new(store), settings);
     host.place(placement);
     let handle = host.handle();
@@ -85,7 +86,6 @@ fn run(work: Work, handles: &Sender<Handle>) -> Result<(), HostError> {
     host.recover(None)?;
     news.postman.add(partition, handle);
     let result = host.run();
-    news.postman.remove(partition);
     // A host that was deposed releases nothing.
     let ended = host.into_store().end();
     match result {

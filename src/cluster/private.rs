@@ -9,20 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::engine::Placement;
-use crate::host::{Handle, Lease, Reads, unique};
+use crate::engine::{OWN, Placement};
+use crate::host::{Handle, Lease, unique};
 use crate::kv::{Cause, Partition, SharedStore, StoreError};
 use crate::store::postgres::{Cluster, Ownership, PartitionStore, Patience};
 
 use super::client::ranges;
 use super::heart::Heart;
-use super::hinting::{HintingStore, News, Owners};
-use super::hints::Hints;
 use super::leases::Leases;
-use super::postman::Postman;
-
-/// The prefixes of the keys that an idle partition has.
-const IDLE: &[&[u8]] = &[b"s/"];
+use super::news::News;
 
 /// A private partition of this process.
 pub struct Private {
@@ -46,12 +41,7 @@ impl Private {
         let no_socket = |error| StoreError::Io { what: "open a socket".into(), source: Cause::new(error) };
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
         let (worker, leases, is_over) = (unique(), Leases::default(), Arc::<AtomicBool>::default());
-        let news = News {
-            postman: Postman::default(),
-            hints: Hints::open(any).map_err(no_socket)?,
-            owners: Owners::default(),
-            reads: Reads::of(cluster.reader()),
-        };
+        let news = News::open(cluster, any).map_err(no_socket)?;
         // A process without an address has no share of the other partitions.
         let heart = Heart {
             cluster: cluster.clone(),
@@ -98,13 +88,13 @@ impl Private {
     /// Returns the store of the partition.
     pub fn store(&self, patience: &Patience) -> Result<Box<dyn SharedStore>, StoreError> {
         let store = PartitionStore::open(&self.cluster, self.ownership.clone(), None, patience)?;
-        Ok(Box::new(HintingStore::new(self.ownership.partition, store, self.news.clone())))
+        let (partition, news) = (self.ownership.partition, self.news.clone());
+        Ok(Box::new(store.telling(move |batch| news.committed(partition, batch))))
     }
 
     /// Passes on what is sent to the partition, from now on.
     pub fn pass_on(&self, host: Handle) -> std::io::Result<()> {
-        let cluster = self.cluster.clone();
-        self.news.postman.begin(Box::new(move |partitions, known| cluster.arrivals(partitions, known)))?;
+        self.news.begin(&self.cluster)?;
         self.news.postman.add(self.ownership.partition, host);
         Ok(())
     }
@@ -113,7 +103,7 @@ impl Private {
     pub fn end(self) -> Result<(), StoreError> {
         self.news.postman.end();
         self.is_over.store(true, Ordering::Release);
-        self.cluster.remove_private(&self.worker, self.ownership.partition, IDLE)?;
+        self.cluster.remove_private(&self.worker, self.ownership.partition, &[OWN])?;
         self.cluster.leave(&self.worker)
     }
 }

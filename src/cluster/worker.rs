@@ -19,9 +19,9 @@ use crate::store::postgres::{Cluster, Overview, PartitionState, Patience, Worker
 
 use super::client::ranges;
 use super::heart::{BEATS, Heart};
-use super::hinting::{News, Owners};
-use super::hints::{Hint, Hints};
+use super::hints::Hint;
 use super::leases::Leases;
+use super::news::News;
 use super::partition::{Ended, Running, Work, is_deposed};
 use super::postman::Postman;
 use super::shares::shares;
@@ -110,12 +110,10 @@ impl Worker {
             what: format!("receive hints at {}", options.address),
             source: Cause::new(error),
         };
-        let hints = Hints::open(options.address).map_err(no_socket)?;
-        let address = hints.address().map_err(no_socket)?;
+        let news = News::open(&cluster, options.address).map_err(no_socket)?;
+        let address = news.hints.address().map_err(no_socket)?;
         let id = unique();
         let leases = Leases::default();
-        let reads = Reads::of(cluster.reader());
-        let news = News { postman: Postman::default(), hints, owners: Owners::default(), reads };
         let stopper = Stopper { is_over: Arc::default(), news: Arc::default() };
         let heart = Heart {
             cluster: cluster.clone(),
@@ -186,8 +184,7 @@ impl Worker {
     }
 
     fn begin_threads(&mut self) -> std::io::Result<()> {
-        let cluster = self.cluster.clone();
-        self.news.postman.begin(Box::new(move |partitions, known| cluster.arrivals(partitions, known)))?;
+        self.news.begin(&self.cluster)?;
         let (postman, stopper) = (self.news.postman.clone(), self.stopper.clone());
         self.news.hints.listen(move |hint| match hint {
             Hint::Mail => postman.hint(),
@@ -204,7 +201,7 @@ impl Worker {
             // Old answers disturb nobody meanwhile.
             let _ = self.cluster.prune();
         }
-        self.note_owners(overview);
+        self.news.owners.set(overview);
         self.note_others(overview);
         let alive: Vec<String> = overview
             .workers
@@ -216,14 +213,14 @@ impl Worker {
             overview.partitions.iter().partition(|state| is_private(state));
         let numbers =
             |states: Vec<&PartitionState>| states.iter().map(|state| state.partition).collect::<Vec<_>>();
-        let mut shares = shares(&alive, &numbers(common));
-        shares.extend(super::shares::shares(&alive, &numbers(private)));
+        let mut wanted = shares(&alive, &numbers(common));
+        wanted.extend(shares(&alive, &numbers(private)));
         self.drop_lost(overview);
         let mut give_back = Vec::new();
         let mut waits = false;
         let mut took = false;
         for state in &overview.partitions {
-            let is_mine = shares.get(&state.partition) == Some(&self.id);
+            let is_mine = wanted.get(&state.partition) == Some(&self.id);
             let runs = self.running.contains_key(&state.partition);
             if runs && !is_mine && !is_private(state) {
                 give_back.push(state.partition);
@@ -237,23 +234,12 @@ impl Worker {
         }
         if !give_back.is_empty() {
             self.give_back(&give_back);
-            self.tell_others(overview);
         }
-        if took {
+        if took || !give_back.is_empty() {
             self.tell_others(overview);
         }
         let look = LOOK.min(self.options.lease / BEATS);
         if waits { SOON.min(look) } else { look }
-    }
-
-    /// Notes where hints for each partition go.
-    fn note_owners(&self, overview: &Overview) {
-        let address = |state: &PartitionState| {
-            let owner = state.owner.as_ref()?;
-            let worker = overview.workers.iter().find(|worker| worker.id == *owner)?;
-            Some((state.partition, worker.address.parse().ok()?))
-        };
-        self.news.owners.set(overview.partitions.iter().filter_map(address).collect());
     }
 
     /// Lets followers read everything again when other workers have written.
@@ -412,7 +398,7 @@ impl Worker {
         self.stop_work(&all);
         self.news.postman.end();
         self.news.hints.end();
-        self.news.reads.close();
+        self.news.reads.end();
         self.cluster.leave(&self.id)?;
         if let Ok(overview) = overview {
             self.tell_others(&overview);

@@ -53,7 +53,8 @@ pub const LINES: &[u8] = b"o/";
 pub const FORMERS: &[u8] = b"u/";
 pub const CALLS: &[u8] = b"k/";
 pub const ANSWERS: &[u8] = b"r/";
-/// The prefix of the keys with the state of an engine as a whole.
+/// The prefix of the keys with the state of an engine as a whole. An engine with nothing to do has
+/// no other keys that are its own.
 pub const OWN: &[u8] = b"s/";
 /// The key of the time that the store has reached.
 pub const TIME: &[u8] = b"s/time";

@@ -108,7 +108,7 @@ pub use functions::{Function, function, functions, orchestrations};
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
 pub use history::{Chunk, ChunkError, History};
 pub use instance::{SCRIPT, machine_at_beginning, machine_at_checkpoint, test_function};
-pub use keys::{NUMBERED, QUEUED};
+pub use keys::{NUMBERED, OWN, QUEUED};
 pub use known::{Known, known_id, not_ended, shown};
 pub use message::{Mail, Message, StoredMail};
 pub use open::Open;

@@ -46,7 +46,9 @@ struct Progress {
 pub struct Ended;
 
 impl Reads {
-    pub(super) fn new(reader: Reader) -> Reads {
+    /// Returns reads of a store. If other hosts write the store, [`Reads::changed`] tells of their
+    /// changes.
+    pub(crate) fn new(reader: Reader) -> Reads {
         let progress =
             Progress { applied: 0, durable: 0, is_over: false, unseen: Unseen::default(), asked: None };
         let shared = Shared {
@@ -57,12 +59,6 @@ impl Reads {
             measures: Measures::default(),
         };
         Reads { shared: Arc::new(shared) }
-    }
-
-    /// Returns reads of a store that other hosts write. Their changes are told by
-    /// [`Reads::changed`].
-    pub(crate) fn of(reader: Reader) -> Reads {
-        Reads::new(reader)
     }
 
     /// Adds the changes of a durable batch for followers.
@@ -81,11 +77,6 @@ impl Reads {
     /// Whether somebody follows the changes.
     pub(crate) fn is_followed(&self) -> bool {
         self.progress().asked.is_some_and(|asked| asked.elapsed() < FOLLOWED)
-    }
-
-    /// Ends all reads.
-    pub(crate) fn close(&self) {
-        self.end();
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -177,7 +168,7 @@ impl Reads {
     }
 
     /// Ends all reads, since the host gives the store back.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.progress().is_over = true;
         self.shared.changed.notify_all();
         *self.shared.reader.write().unwrap_or_else(PoisonError::into_inner) = None;

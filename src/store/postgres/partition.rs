@@ -41,6 +41,8 @@ pub struct PartitionStore {
     /// The number of the last commit.
     commits: u64,
     watermark: Option<Watermark>,
+    /// Learns of each batch that is durable.
+    told: Option<Box<dyn Fn(&Batch) + Send>>,
     /// The error after which nothing more is written.
     ended: Option<StoreError>,
 }
@@ -76,8 +78,15 @@ impl PartitionStore {
             patience: patience.clone(),
             connection: None,
             watermark,
+            told: None,
             ended: None,
         })
+    }
+
+    /// Has a function learn of each batch that is durable, before its commit returns.
+    pub fn telling(mut self, told: impl Fn(&Batch) + Send + 'static) -> PartitionStore {
+        self.told = Some(Box::new(told));
+        self
     }
 
     pub fn ownership(&self) -> &Ownership {
@@ -195,6 +204,9 @@ impl Store for PartitionStore {
         // Without an answer, nobody knows whether the number is used.
         let written = self.write(batch);
         self.ended = written.clone().err();
+        if let (Ok(()), Some(told)) = (&written, &self.told) {
+            told(batch);
+        }
         written
     }
 
