@@ -1,16 +1,13 @@
 //! `durable store init` and `durable store adopt`: the schema of a cluster, and a restored database.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::store::postgres::{Cluster, Init, Patience, Right, Url};
 
+use super::USAGE;
 use super::arguments::{Adopt, InitStore};
+use super::place::{self, REACH};
 use super::problem::{Problem, note};
-use super::{USAGE, place};
-
-/// The time for which `init` tries again to reach a server.
-const REACH: Duration = Duration::from_secs(5);
 
 /// Reads a URL, which must be one.
 fn url(text: &str) -> Result<Url, Problem> {

@@ -104,7 +104,6 @@ pub fn wait_there(connection: Connection, id: &str, as_json: bool, shows: Shows)
 
 /// Waits for the end of an instance that other processes run, and shows its outcome.
 pub fn wait_by(mut store: Access, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
-    known(&store, id)?;
     match store.ask(Command::Wait(id.to_string()))? {
         // The instance has ended, before the command or since.
         Reply::Ended => outcome(&store, id, as_json, shows),

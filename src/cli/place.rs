@@ -10,7 +10,7 @@ use super::USAGE;
 use super::problem::{Problem, note};
 
 /// The time for which a command tries to reach the server of the database.
-const REACH: Duration = Duration::from_secs(5);
+pub const REACH: Duration = Duration::from_secs(5);
 /// The usual lease.
 pub const LEASE: Duration = Duration::from_secs(10);
 

@@ -266,6 +266,8 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
 pub fn wait(one: One) -> Result<u8, Problem> {
     if let Some(url) = place::url(&one.store.store)? {
         let store = Access::Cluster(Box::new(place::client(&url)?));
+        // Nobody may be there to say that an instance does not exist.
+        known(&store, &one.id)?;
         return wait_by(store, &one.id, one.json, Shows::Results);
     }
     access::is_there(&one.store.store)?;
@@ -357,28 +359,32 @@ const GRACE: Duration = Duration::from_secs(10);
 /// once, and so does a step that takes too long.
 pub fn stop_on_signals(host: &Host) {
     let (handle, programs) = (host.handle(), host.programs());
+    on_signals(move |number| {
+        let end = |programs: &Groups| {
+            programs.kill_all();
+            std::process::exit(i32::from(INTERRUPTED));
+        };
+        if number > 0 {
+            end(&programs);
+        }
+        handle.stop();
+        // A step that takes too long is aborted, as by a crash.
+        let programs = programs.clone();
+        let late = move || {
+            std::thread::sleep(GRACE);
+            end(&programs);
+        };
+        let _ = std::thread::Builder::new().name("stops".into()).spawn(late);
+    });
+}
+
+/// Calls a function for each SIGINT and SIGTERM, on a thread of its own, with the number of those
+/// before.
+pub(super) fn on_signals(mut take: impl FnMut(usize) + Send + 'static) {
     let signals =
         signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
     // Without a handler the signals end the process, which loses nothing either.
     let Ok(mut signals) = signals else { return };
-    let watch = move || {
-        for (number, _) in signals.forever().enumerate() {
-            let end = |programs: &Groups| {
-                programs.kill_all();
-                std::process::exit(i32::from(INTERRUPTED));
-            };
-            if number > 0 {
-                end(&programs);
-            }
-            handle.stop();
-            // A step that takes too long is aborted, as by a crash.
-            let programs = programs.clone();
-            let late = move || {
-                std::thread::sleep(GRACE);
-                end(&programs);
-            };
-            let _ = std::thread::Builder::new().name("stops".into()).spawn(late);
-        }
-    };
+    let watch = move || signals.forever().enumerate().for_each(|(number, _)| take(number));
     let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
 }

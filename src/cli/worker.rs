@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cluster::{Client, LAYOUT, Router, Stopper, Worker, WorkerOptions};
+use crate::cluster::{Client, LAYOUT, Router, Worker, WorkerOptions};
 use crate::http::{Options, Service};
 use crate::store::postgres::{Cluster, Patience, Url};
 
@@ -12,7 +12,8 @@ use super::arguments::Serve;
 use super::clients::duration;
 use super::place::{LEASE, open, process};
 use super::problem::{Problem, note};
-use super::{INTERRUPTED, STORE, USAGE, serve};
+use super::run::on_signals;
+use super::{INTERRUPTED, STORE, USAGE, database, serve};
 
 /// The shortest lease of a worker.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -29,12 +30,7 @@ pub fn serve(url: &Url, serve: &Serve) -> Result<u8, Problem> {
         return Err(Problem::new(USAGE, "a lease is at least one second long").hint("the default is 10s"));
     }
     // A wrong URL is an error at once; a server that goes away later is waited for.
-    let risks = open(url)?.risks()?;
-    for risk in risks {
-        note(&format!(
-            "the server runs with `{risk} = off`: a crash of its machine may lose what was acknowledged"
-        ));
-    }
+    database::warn(&open(url)?)?;
     let patience = Patience::endless();
     let cluster = Cluster::open(url, LAYOUT, &patience)?;
     let address = match serve.address {
@@ -50,7 +46,14 @@ pub fn serve(url: &Url, serve: &Serve) -> Result<u8, Problem> {
         patience: patience.clone(),
     };
     let mut worker = Worker::enroll(cluster.clone(), options)?;
-    stop_on_signals(worker.stopper(), patience);
+    let stopper = worker.stopper();
+    on_signals(move |number| {
+        if number > 0 {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        stopper.stop();
+        patience.give_up();
+    });
     let http = match serve.http.http {
         Some(_) => {
             let handle = Router::begin(Client::new(cluster, note), &worker).map_err(|error| {
@@ -74,24 +77,6 @@ pub fn serve(url: &Url, serve: &Serve) -> Result<u8, Problem> {
     drop(http);
     result?;
     Ok(0)
-}
-
-/// Stops a worker when the process is asked to.
-fn stop_on_signals(stopper: Stopper, patience: Patience) {
-    let signals =
-        signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
-    // Without a handler the signals end the process, which loses nothing either.
-    let Ok(mut signals) = signals else { return };
-    let watch = move || {
-        for (number, _) in signals.forever().enumerate() {
-            if number > 0 {
-                std::process::exit(i32::from(INTERRUPTED));
-            }
-            stopper.stop();
-            patience.give_up();
-        }
-    };
-    let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
 }
 
 /// Returns the address of this machine by which others on the way to the database reach it.

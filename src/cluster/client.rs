@@ -8,17 +8,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::{Answer, Command, Queries, Query, QueryError, Reply, Starting, Upgrading, answered};
 use crate::engine::{Address, Placement, SlotRange, read_record};
 use crate::host::unique;
-use crate::kv::{Cause, Partition, Reader, StoreError};
+use crate::kv::{Partition, Reader, StoreError};
 use crate::store::postgres::{Cluster, Overview, PartitionState};
 
 use super::hints::{Hint, Hints};
+use super::news::Owners;
 
 /// The first and the longest time between two looks for an answer.
 const FIRST: Duration = Duration::from_millis(1);
@@ -31,8 +32,9 @@ pub struct Client {
     cluster: Cluster,
     reader: Reader,
     hints: Option<Hints>,
-    /// The last known owners.
-    overview: Mutex<Option<Overview>>,
+    /// The slots and the owners of the partitions, as they were last read.
+    placement: Mutex<Option<Placement>>,
+    owners: Owners,
     /// Tells people something that they should know while they wait.
     note: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -73,13 +75,10 @@ impl Client {
             reader: cluster.reader(),
             cluster,
             hints: Hints::open(any).ok(),
-            overview: Mutex::new(None),
+            placement: Mutex::new(None),
+            owners: Owners::default(),
             note: Box::new(note),
         }
-    }
-
-    pub fn cluster(&self) -> &Cluster {
-        &self.cluster
     }
 
     /// Has a command carried out by the owner of the partition that it concerns. The reply comes
@@ -125,7 +124,7 @@ impl Client {
             }
             if !noted && began.elapsed() > PATIENCE {
                 noted = true;
-                let overview = self.look()?;
+                let (overview, _) = self.look()?;
                 if !overview.workers.iter().any(|worker| worker.rest.is_some()) {
                     (self.note)("no worker is alive: the command is in the database, and waits for one");
                 }
@@ -138,28 +137,22 @@ impl Client {
 
     /// Makes the owner of a partition look for the command.
     fn hint(&self, to: Partition) {
-        let Ok(overview) = self.known() else { return };
-        let owner = overview
-            .partitions
-            .iter()
-            .find(|state| state.partition == to)
-            .and_then(|state| state.owner.as_ref());
-        let worker = overview.workers.iter().find(|worker| Some(&worker.id) == owner);
-        let address = worker.and_then(|worker| worker.address.parse().ok());
-        if let (Some(hints), Some(address)) = (&self.hints, address) {
+        if let (Some(hints), Some(address)) = (&self.hints, self.owners.of(to)) {
             hints.send(address, Hint::Mail);
         }
     }
 
-    fn look(&self) -> Result<Overview, StoreError> {
+    /// Reads the workers and the owners of partitions, with the places of everything.
+    fn look(&self) -> Result<(Overview, Placement), ClientError> {
         let overview = self.cluster.overview()?;
-        *self.overview.lock().unwrap_or_else(PoisonError::into_inner) = Some(overview.clone());
-        Ok(overview)
+        self.owners.set(&overview);
+        let placement = placement(Partition::MAX, &overview)?;
+        *self.placement() = Some(placement.clone());
+        Ok((overview, placement))
     }
 
-    fn known(&self) -> Result<Overview, StoreError> {
-        let known = self.overview.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        known.map_or_else(|| self.look(), Ok)
+    fn placement(&self) -> MutexGuard<'_, Option<Placement>> {
+        self.placement.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives an instance that is to begin under the next id of a name an id of its own: no
@@ -191,8 +184,8 @@ impl Client {
     }
 
     fn place(&self, address: &Address) -> Result<Partition, ClientError> {
-        let placement = Placement::new(Partition::MAX, ranges(&self.known()?));
-        let placement = placement.map_err(|what| StoreError::Damaged { what })?;
+        let known = self.placement().clone();
+        let placement = known.map_or_else(|| self.look().map(|(_, placement)| placement), Ok)?;
         Ok(placement.partition_of(address))
     }
 
@@ -243,20 +236,15 @@ impl Queries for Client {
     }
 }
 
-impl From<ClientError> for QueryError {
-    fn from(error: ClientError) -> QueryError {
-        QueryError::Lost { source: Cause::new(error) }
-    }
-}
-
-/// Returns the slots of all partitions.
-pub(super) fn ranges(overview: &Overview) -> Vec<SlotRange> {
+/// Returns the place of a partition among those that were read.
+pub(super) fn placement(own: Partition, overview: &Overview) -> Result<Placement, StoreError> {
     let range = |state: &PartitionState| SlotRange {
         lo: state.slots.start,
         hi: state.slots.end,
         partition: state.partition,
     };
-    overview.partitions.iter().map(range).collect()
+    let ranges = overview.partitions.iter().map(range).collect();
+    Placement::new(own, ranges).map_err(|what| StoreError::Damaged { what })
 }
 
 /// Returns an id that no other instance has, for example `transfer-0f3k9a1c`.

@@ -14,7 +14,7 @@ use crate::host::{Handle, Lease, unique};
 use crate::kv::{Cause, Partition, SharedStore, StoreError};
 use crate::store::postgres::{Cluster, Ownership, PartitionStore, Patience};
 
-use super::client::ranges;
+use super::client::placement;
 use super::heart::Heart;
 use super::leases::Leases;
 use super::news::News;
@@ -66,8 +66,7 @@ impl Private {
             leave()?;
             return Ok(None);
         };
-        let placement = Placement::new(ownership.partition, ranges(&cluster.overview()?));
-        let placement = placement.map_err(|what| StoreError::Damaged { what })?;
+        let placement = placement(ownership.partition, &cluster.overview()?)?;
         let lease = leases.add(ownership.partition, ownership.epoch);
         let cluster = cluster.clone();
         Ok(Some(Private { cluster, worker, ownership, placement, lease, news, is_over }))

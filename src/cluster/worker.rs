@@ -12,12 +12,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::engine::Placement;
 use crate::host::{Callbacks, HostError, Reads, Settings, Terminal, unique};
 use crate::kv::{Cause, Partition, StoreError};
 use crate::store::postgres::{Cluster, Overview, PartitionState, Patience, WorkerState};
 
-use super::client::ranges;
+use super::client::placement;
 use super::heart::{BEATS, Heart};
 use super::hints::Hint;
 use super::leases::Leases;
@@ -261,10 +260,10 @@ impl Worker {
 
     /// Takes a partition and begins to work on it. Returns whether it did.
     fn take(&mut self, partition: Partition, overview: &Overview) -> bool {
-        let placement = match Placement::new(partition, ranges(overview)) {
+        let placement = match placement(partition, overview) {
             Ok(placement) => placement,
-            Err(reason) => {
-                self.fail(partition, &reason, None);
+            Err(error) => {
+                self.fail(partition, &error.to_string(), None);
                 return false;
             }
         };
