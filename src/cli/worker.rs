@@ -20,6 +20,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Runs a worker of a cluster until the process is stopped.
 pub fn serve(url: &Url, serve: &Serve) -> Result<u8, Problem> {
+    let _exporter = super::telemetry::begin(&serve.telemetry)?;
     let tls = serve::checked(&serve.http)?;
     let lease = match &serve.lease {
         Some(text) => duration(text)?,
