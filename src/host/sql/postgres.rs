@@ -14,7 +14,7 @@ use super::Begun;
 use super::error::{Tried, Trouble, TroubleKind, of_postgres, sql_error};
 use super::pool::Lent;
 use super::results::{Answer, Rows};
-use super::values::{Cell, Param, check};
+use super::values::{Cell, Param};
 
 /// What a statement is to give.
 #[derive(Clone, Copy, PartialEq)]
@@ -68,14 +68,15 @@ async fn run(
         let message = format!("the statement has {wanted} parameters, and {given} were given");
         return Err(sql_error("08P01", message, Vec::new()).into());
     }
+    let mut params = Vec::with_capacity(given.len());
     for (at, (datum, ty)) in given.iter().zip(types).enumerate() {
-        check(datum, ty).map_err(|reason| {
+        params.push(Param::of(datum, ty).map_err(|reason| {
             sql_error("42804", format!("the parameter ${} {reason}", at + 1), Vec::new())
-        })?;
+        })?);
     }
     let has_columns = !prepared.columns().is_empty();
     let columns = prepared.columns().iter().map(|column| column.name().to_string()).collect();
-    let stream = client.query_raw(&prepared, given.iter().map(Param)).await.map_err(problem)?;
+    let stream = client.query_raw(&prepared, params).await.map_err(problem)?;
     let mut stream = pin!(stream);
     let mut rows = Rows::new(columns)?;
     let counts = wants == Wants::Count;

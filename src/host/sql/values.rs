@@ -18,9 +18,9 @@ type Problem = Box<dyn Error + Sync + Send>;
 
 // ---- parameters
 
-impl ToSql for Param<'_> {
-    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Problem> {
-        match written(self.0, ty)? {
+impl ToSql for Param {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Problem> {
+        match &self.0 {
             None => Ok(IsNull::Yes),
             Some(text) => {
                 out.extend_from_slice(text.as_bytes());
@@ -40,13 +40,16 @@ impl ToSql for Param<'_> {
     to_sql_checked!();
 }
 
-/// A parameter of a statement.
+/// A parameter of a statement, as text or null.
 #[derive(Debug)]
-pub(super) struct Param<'a>(pub &'a Datum);
+pub(super) struct Param(Option<String>);
 
-/// Checks that a parameter fits the type that a statement wants. An error says what it wants.
-pub(super) fn check(datum: &Datum, ty: &Type) -> Result<(), String> {
-    written(datum, ty).map(|_| ())
+impl Param {
+    /// Returns a parameter in the form of the type that a statement wants. An error says what it
+    /// wants.
+    pub(super) fn of(datum: &Datum, ty: &Type) -> Result<Param, String> {
+        written(datum, ty).map(Param)
+    }
 }
 
 /// Returns a parameter as text, or `None` for null.
