@@ -70,13 +70,13 @@ type Slot = Mutex<Option<Open>>;
 
 struct Open {
     session: Session,
+    place: Place,
     plan: Plan,
     key: Option<String>,
     ends: Instant,
 }
 
 /// A database, the right to reach it, and the connections to it.
-#[derive(Clone)]
 struct Place {
     database: Database,
     reach: Reach,
@@ -230,7 +230,7 @@ impl Place {
             Begun::Now => {
                 // An activity that has ended meanwhile has no place any more.
                 let slot = slot.upgrade().ok_or_else(ended)?;
-                let open = Open { session, plan, key, ends };
+                let open = Open { session, place: self, plan, key, ends };
                 *slot.lock().await = Some(open);
                 data(&Value::record([("transaction", Value::str(name))]))
             }
@@ -260,7 +260,7 @@ async fn commit(slot: Arc<Slot>, result: Data) -> EffectResult {
     let mut open = place.take().ok_or_else(ended)?;
     drop(place);
     let timeout = open.plan.limits.timeout;
-    let work = transaction::commit(&mut open.session, &open.plan, open.key.as_deref(), result);
+    let work = transaction::commit(&mut open.session, &open.place, &open.plan, open.key.as_deref(), result);
     match tokio::time::timeout_at(open.ends, work).await {
         Ok(done) => done.map_err(|trouble| trouble.error),
         Err(_) => Err(too_slow(&open.session.shown(), timeout)),

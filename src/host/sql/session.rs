@@ -4,20 +4,14 @@ use crate::machine::Data;
 use crate::machine::sql::{Database, Limits, Plan, Statement};
 
 use super::error::Tried;
-use super::pool::{Lent, Pool};
+use super::pool::Lent;
 use super::postgres::{self, Wants};
 use super::results::Answer;
 use super::sqlite::Lite;
 use super::{Begun, Place};
-use std::sync::Arc;
 
 /// A connection to a database.
-pub(super) struct Session {
-    connection: Connection,
-    place: Place,
-}
-
-enum Connection {
+pub(super) enum Session {
     Postgres(Lent),
     Lite(Lite),
 }
@@ -34,26 +28,20 @@ pub(super) fn shown(database: &Database) -> String {
 impl Session {
     /// Connects to a database, or takes a connection that is there.
     pub(super) async fn open(place: &Place) -> Tried<Session> {
-        let connection = match place.database.url.starts_with("sqlite:") {
-            true => Connection::Lite(Lite::open(&place.database.url, &place.reach).await?),
+        Ok(match place.database.url.starts_with("sqlite:") {
+            true => Session::Lite(Lite::open(&place.database.url, &place.reach).await?),
             false => {
-                let pool: Arc<Pool> = place.pools.of(&place.database, &place.reach)?;
-                Connection::Postgres(pool.get(&place.reach).await?)
+                let pool = place.pools.of(&place.database, &place.reach)?;
+                Session::Postgres(pool.get(&place.reach).await?)
             }
-        };
-        Ok(Session { connection, place: place.clone() })
-    }
-
-    /// Returns the place of the database, for another connection to it.
-    pub(super) fn place(&self) -> Place {
-        self.place.clone()
+        })
     }
 
     /// Returns the database in messages.
     pub(super) fn shown(&self) -> String {
-        match &self.connection {
-            Connection::Postgres(lent) => lent.shown().to_string(),
-            Connection::Lite(lite) => lite.shown().to_string(),
+        match self {
+            Session::Postgres(lent) => lent.shown().to_string(),
+            Session::Lite(lite) => lite.shown().to_string(),
         }
     }
 
@@ -64,9 +52,9 @@ impl Session {
         wants: Wants,
         limits: &Limits,
     ) -> Tried<Answer> {
-        match &mut self.connection {
-            Connection::Postgres(lent) => postgres::execute(lent, statement, wants, limits).await,
-            Connection::Lite(lite) => lite.alone(statement, wants, limits).await,
+        match self {
+            Session::Postgres(lent) => postgres::execute(lent, statement, wants, limits).await,
+            Session::Lite(lite) => lite.alone(statement, wants, limits).await,
         }
     }
 
@@ -77,33 +65,33 @@ impl Session {
         wants: Wants,
         limits: &Limits,
     ) -> Tried<Answer> {
-        match &mut self.connection {
-            Connection::Postgres(lent) => postgres::execute(lent, statement, wants, limits).await,
-            Connection::Lite(lite) => lite.execute(statement, wants, limits).await,
+        match self {
+            Session::Postgres(lent) => postgres::execute(lent, statement, wants, limits).await,
+            Session::Lite(lite) => lite.execute(statement, wants, limits).await,
         }
     }
 
     /// Begins a transaction, unless its result is there already.
     pub(super) async fn begin(&mut self, plan: &Plan, key: Option<&str>) -> Tried<Begun> {
-        match &mut self.connection {
-            Connection::Postgres(lent) => postgres::begin(lent, plan, key).await,
-            Connection::Lite(lite) => lite.begin(plan, key).await,
+        match self {
+            Session::Postgres(lent) => postgres::begin(lent, plan, key).await,
+            Session::Lite(lite) => lite.begin(plan, key).await,
         }
     }
 
     /// Commits a transaction with its result.
     pub(super) async fn commit(&mut self, plan: &Plan, key: Option<&str>, result: &Data) -> Tried<()> {
-        match &mut self.connection {
-            Connection::Postgres(lent) => postgres::commit(lent, plan, key, result).await,
-            Connection::Lite(lite) => lite.commit(key, result).await,
+        match self {
+            Session::Postgres(lent) => postgres::commit(lent, plan, key, result).await,
+            Session::Lite(lite) => lite.commit(key, result).await,
         }
     }
 
     /// Ends a transaction without its changes.
     pub(super) async fn rollback(&mut self) -> Tried<()> {
-        match &mut self.connection {
-            Connection::Postgres(lent) => postgres::rollback(lent).await,
-            Connection::Lite(lite) => lite.rollback().await,
+        match self {
+            Session::Postgres(lent) => postgres::rollback(lent).await,
+            Session::Lite(lite) => lite.rollback().await,
         }
     }
 }

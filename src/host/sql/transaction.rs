@@ -120,6 +120,7 @@ fn of_statement(error: &ErrorData, number: usize) -> ErrorData {
 /// meanwhile, another one finds out whether the commit was done.
 pub(super) async fn commit(
     session: &mut Session,
+    place: &Place,
     plan: &Plan,
     key: Option<&str>,
     result: Data,
@@ -131,9 +132,8 @@ pub(super) async fn commit(
     if trouble.kind != TroubleKind::Lost || key.is_none() {
         return Err(trouble);
     }
-    let place = session.place();
     loop {
-        match was_committed(&place, plan, key).await {
+        match was_committed(place, plan, key).await {
             Ok(Some(result)) => return Ok(result),
             Ok(None) => return Err(trouble),
             // The time limit of the transaction ends this.
