@@ -18,7 +18,7 @@ use crate::permissions::Permissions;
 
 use super::super::at::Reach;
 use super::error::{Tried, lost};
-use super::server::{Found, Server, Tls};
+use super::server::{Raw, Server};
 
 /// The time after which an idle connection is closed.
 const IDLE: Duration = Duration::from_secs(60);
@@ -88,13 +88,6 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection, and what it takes to cancel a statement of it.
-struct Raw {
-    client: Client,
-    found: Found,
-    tls: Option<Tls>,
-}
-
 impl Pool {
     /// Returns the server in messages.
     pub(super) fn shown(&self) -> &str {
@@ -127,8 +120,7 @@ impl Pool {
                 return Ok(self.lend(raw, room));
             }
         }
-        let made = self.server.connect(reach).await?;
-        let raw = Raw { client: made.client, found: made.found, tls: made.tls };
+        let raw = self.server.connect(reach).await?;
         let _ = raw.client.batch_execute(NOTICE).await;
         Ok(self.lend(raw, room))
     }

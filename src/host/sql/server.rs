@@ -89,8 +89,8 @@ impl Tls {
 
 pub(super) type Connector = <MakeRustlsConnect as MakeTlsConnect<Wire>>::TlsConnect;
 
-/// A new connection.
-pub(super) struct Made {
+/// A connection, and what it takes to cancel a statement of it.
+pub(super) struct Raw {
     pub client: Client,
     pub found: Found,
     pub tls: Option<Tls>,
@@ -225,7 +225,7 @@ impl Server {
     }
 
     /// Connects to one of the addresses that the permissions allow.
-    pub(super) async fn connect(&self, reach: &Reach) -> Tried<Made> {
+    pub(super) async fn connect(&self, reach: &Reach) -> Tried<Raw> {
         match &self.at {
             Host::Socket(path) => {
                 let (shown, reach) = (path.display().to_string(), reach.clone());
@@ -287,7 +287,7 @@ impl Server {
     }
 
     /// Greets a server at a place.
-    async fn greet(&self, found: Found, tls: Option<Tls>) -> Tried<Made> {
+    async fn greet(&self, found: Found, tls: Option<Tls>) -> Tried<Raw> {
         let greeted = tokio::time::timeout(CONNECT_TIME, async {
             let wire = found.open().await.map_err(|error| {
                 lost(&self.shown, &format!("could not connect: {}", crate::os::reason(&error)))
@@ -301,7 +301,7 @@ impl Server {
             }
         });
         match greeted.await {
-            Ok(client) => Ok(Made { client: client?, found, tls }),
+            Ok(client) => Ok(Raw { client: client?, found, tls }),
             Err(_) => Err(lost(&self.shown, "could not connect: no answer")),
         }
     }
