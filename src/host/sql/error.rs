@@ -19,8 +19,6 @@ pub(super) enum TroubleKind {
     Conflict,
     /// The connection is gone. What was under way may have been done.
     Lost,
-    /// The table of the results of steps is not there.
-    NoSteps,
 }
 
 impl From<ErrorData> for Trouble {

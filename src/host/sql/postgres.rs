@@ -1,7 +1,6 @@
 //! Statements and transactions on PostgreSQL.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use tokio_postgres::Client;
@@ -10,11 +9,11 @@ use tokio_postgres::types::Type;
 use crate::machine::Data;
 use crate::machine::sql::{Datum, Limits, Plan, Statement};
 
-use super::Begun;
 use super::error::{Tried, Trouble, TroubleKind, of_postgres, sql_error};
 use super::pool::Lent;
 use super::results::{Answer, Rows};
 use super::values::{Cell, Param};
+use super::{Begun, time_of};
 
 /// What a statement is to give.
 #[derive(Clone, Copy, PartialEq)]
@@ -120,7 +119,8 @@ const STEPS: &str = "create table if not exists durable_steps \
 pub(super) async fn begin(lent: &mut Lent, plan: &Plan, key: Option<&str>) -> Tried<Begun> {
     let begun = claim(lent, plan, key).await;
     match begun {
-        Err(trouble) if trouble.kind == TroubleKind::NoSteps => {
+        // The table is not there.
+        Err(trouble) if is_about(&trouble, "42P01") => {
             rollback(lent).await?;
             make_steps(lent).await?;
             claim(lent, plan, key).await
@@ -132,7 +132,7 @@ pub(super) async fn begin(lent: &mut Lent, plan: &Plan, key: Option<&str>) -> Tr
 async fn claim(lent: &mut Lent, plan: &Plan, key: Option<&str>) -> Tried<Begun> {
     let level = plan.isolation.map_or(String::new(), |level| format!(" isolation level {level}"));
     // A process that goes away must not keep locks for longer than the transaction may take.
-    let limit = Duration::from_nanos(u64::try_from(plan.limits.timeout).unwrap_or(0)).as_millis();
+    let limit = time_of(plan.limits.timeout).as_millis();
     // The time limit here comes first.
     let limit = limit.clamp(1, 1_000_000_000) + 5_000;
     let begin = format!(
@@ -143,12 +143,7 @@ async fn claim(lent: &mut Lent, plan: &Plan, key: Option<&str>) -> Tried<Begun> 
     let text = "insert into durable_steps (key) values ($1) on conflict (key) do nothing".to_string();
     let params = vec![Datum::Text(key.to_string())];
     let insert = Statement { text, params: params.clone(), rows: None };
-    let claimed = execute(lent, &insert, Wants::Count, &plan.limits).await;
-    let claimed = claimed.map_err(|trouble| match is_about(&trouble, "42P01") {
-        true => Trouble { kind: TroubleKind::NoSteps, ..trouble },
-        false => trouble,
-    })?;
-    if matches!(claimed, Answer::Count(1)) {
+    if matches!(execute(lent, &insert, Wants::Count, &plan.limits).await?, Answer::Count(1)) {
         return Ok(Begun::Now);
     }
     let text = "select result from durable_steps where key = $1".to_string();
@@ -172,7 +167,7 @@ fn no_result(key: &str) -> Trouble {
 }
 
 /// Returns whether an error has this code.
-pub(super) fn is_about(trouble: &Trouble, code: &str) -> bool {
+fn is_about(trouble: &Trouble, code: &str) -> bool {
     match trouble.error.value.decode() {
         crate::machine::Value::Record(error) => {
             matches!(error.get_str("code"), Some(crate::machine::Value::Str(found)) if found.as_str() == code)

@@ -40,7 +40,7 @@ pub(super) async fn run(
             // With a key, the next attempt finds out what became of this one. The time limit of the
             // transaction ends this.
             TroubleKind::Lost => key.is_some(),
-            TroubleKind::Failed | TroubleKind::NoSteps => false,
+            TroubleKind::Failed => false,
         };
         if !again {
             return Err(trouble);
