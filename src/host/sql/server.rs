@@ -317,7 +317,7 @@ impl Server {
             match is_of_the_server {
                 true => trouble,
                 // A greeting that failed is a connection that could not be made.
-                false => Trouble { kind: TroubleKind::Lost, ..lost(&self.shown, &title(&trouble.error)) },
+                false => lost(&self.shown, &title(&trouble.error)),
             }
         })?;
         // Its errors come to the client as well.
