@@ -365,15 +365,9 @@ pub fn plan(options: &Value) -> Result<Plan, Fail> {
     plan.isolation = match given(record, "isolation") {
         None => None,
         Some(value) => {
-            let found =
-                ISOLATION.iter().find(|known| matches!(value, Value::Str(text) if text.as_str() == **known));
-            match found {
-                Some(known) => Some(known),
-                None => {
-                    let wanted = "\"read committed\", \"repeatable read\" or \"serializable\"";
-                    return Err(unfit("isolation", wanted, value));
-                }
-            }
+            let is_given = |known: &&str| matches!(value, Value::Str(text) if text.as_str() == *known);
+            let wanted = "\"read committed\", \"repeatable read\" or \"serializable\"";
+            Some(ISOLATION.into_iter().find(is_given).ok_or_else(|| unfit("isolation", wanted, value))?)
         }
     };
     Ok(plan)
