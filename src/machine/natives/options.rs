@@ -501,9 +501,14 @@ pub fn lock(options: &Value) -> Result<Option<i64>, Fail> {
 pub fn max_size(options: &Value, what: &str) -> Result<usize, Fail> {
     const USUAL: usize = 64 << 20;
     let Some(record) = fields(options, what, &["max_size"])? else { return Ok(USUAL) };
+    Ok(size(record)?.unwrap_or(USUAL))
+}
+
+/// Reads option `max_size` of a result in memory, in bytes.
+pub(super) fn size(record: &Record) -> Result<Option<usize>, Fail> {
     match given(record, "max_size") {
-        None => Ok(USUAL),
-        Some(Value::Int(size)) if (1..=MAX_TEXT as i64).contains(size) => Ok(*size as usize),
+        None => Ok(None),
+        Some(Value::Int(size)) if (1..=MAX_TEXT as i64).contains(size) => Ok(Some(*size as usize)),
         Some(other) => Err(unfit("max_size", "a number of bytes from 1 to 268,435,456", other)),
     }
 }

@@ -11,7 +11,7 @@ use super::super::json;
 use super::super::json_text::{self, Big};
 use super::super::secret;
 use super::super::value::{Record, Value, intern};
-use super::options::{duration, fields, flag, given, unfit};
+use super::options::{duration, fields, flag, given, size, unfit};
 use super::{Native, list};
 use crate::builtins::Effect;
 
@@ -28,8 +28,6 @@ const TIMEOUT: i64 = 30_000_000_000;
 const ROWS: u64 = 100_000;
 /// The default limit on the size of a result, in bytes.
 const SIZE: u64 = 64 << 20;
-/// The largest size of a result that a program may allow.
-const MOST_SIZE: i64 = 256 << 20;
 /// The default limit on connections.
 const CONNECTIONS: usize = 10;
 /// The limit on the nesting of lists in a parameter.
@@ -339,11 +337,7 @@ fn limits_of(record: Option<&Record>) -> Result<Limits, Fail> {
         Some(Value::Int(rows)) if *rows >= 0 => limits.max_rows = *rows as u64,
         Some(other) => return Err(unfit("max_rows", "a number of rows", other)),
     }
-    match given(record, "max_size") {
-        None => {}
-        Some(Value::Int(size)) if (1..=MOST_SIZE).contains(size) => limits.max_size = *size as u64,
-        Some(other) => return Err(unfit("max_size", "a number of bytes from 1 to 268,435,456", other)),
-    }
+    limits.max_size = size(record)?.map_or(SIZE, |size| size as u64);
     Ok(limits)
 }
 
