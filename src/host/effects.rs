@@ -204,6 +204,11 @@ pub(crate) fn unique() -> String {
 fn uuid(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
+    uuid_text(bytes)
+}
+
+/// Returns the text of a UUID.
+pub(super) fn uuid_text(bytes: [u8; 16]) -> String {
     let hex = hex::encode(bytes);
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

@@ -14,6 +14,8 @@ use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type, to_sql_c
 use crate::machine::format;
 use crate::machine::sql::Datum;
 
+use super::super::effects::uuid_text;
+
 type Problem = Box<dyn Error + Sync + Send>;
 
 // ---- parameters
@@ -235,10 +237,7 @@ fn read(ty: &Type, raw: &[u8]) -> Result<Datum, Problem> {
             Datum::Text(format!("{}{sign}{:02}:{:02}", time(micros), minutes / 60, minutes % 60))
         }
         Type::INTERVAL => interval(bytes.i64()?, bytes.i32()?, bytes.i32()?)?,
-        Type::UUID => {
-            let hex = hex::encode(bytes.take::<16>()?);
-            Datum::Text([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
-        }
+        Type::UUID => Datum::Text(uuid_text(bytes.take()?)),
         Type::JSON => Datum::Json(String::from_utf8(raw.to_vec())?),
         Type::JSONB => {
             bytes.take::<1>()?;
