@@ -6,8 +6,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
+use common::place::await_that;
 use common::postgres::{self, Server};
-use common::querying::{command, durable, folder, prints, run, start, text, until};
+use common::querying::{command, durable, folder, prints, run, start, text};
 use tempfile::TempDir;
 
 // ---- values
@@ -226,7 +227,7 @@ fn who_gives_up_a_statement_cancels_it() {
         "#
     ));
     assert_eq!(shown, "timeout\ntimeout\n[{n: 1}]\n");
-    until(|| running(server, "limited") == "0" && running(server, "raced") == "0");
+    await_that(|| running(server, "limited") == "0" && running(server, "raced") == "0");
     // An instance that is terminated, in an activity and in the orchestration itself.
     for (at, program) in [
         "let db = sql.connect(\"URL\")\ndb.query(\"select pg_sleep(60), 'direct'\")",
@@ -237,12 +238,12 @@ fn who_gives_up_a_statement_cancels_it() {
     {
         let folder = folder(&program.replace("URL", &url));
         let mut child = start(&folder);
-        until(|| running(server, "direct") == "1");
+        await_that(|| running(server, "direct") == "1");
         // The process may end before its reply is read.
         durable(&folder, &["terminate", "r"]);
         let status = child.wait().expect("it ends");
         assert_eq!(status.code(), Some(1), "it was terminated");
-        until(|| running(server, "direct") == "0");
+        await_that(|| running(server, "direct") == "0");
         // Nothing is left of the transaction.
         let left = "select count(*) from pg_tables where tablename = 'held'";
         let database = url.split('/').nth(3).and_then(|rest| rest.split('?').next()).expect("a database");
@@ -288,7 +289,7 @@ fn a_server_that_restarted_is_found_again() {
     ));
     let child =
         command(&folder, &["run", "--id", "r", "a.df"]).stdout(Stdio::piped()).spawn().expect("it starts");
-    until(|| folder.path().join("ready").exists());
+    await_that(|| folder.path().join("ready").exists());
     server.stop("immediate");
     server.begin();
     fs::write(folder.path().join("go"), "").expect("a file");

@@ -13,8 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use common::Random;
+use common::place::await_that;
 use common::postgres::{self, Server};
-use common::querying::{command, copy, durable, folder, kill, prints, run, start, text, until};
+use common::querying::{command, copy, durable, folder, kill, prints, run, start, text};
 
 #[test]
 fn an_error_undoes_the_whole_transaction() {
@@ -87,7 +88,7 @@ fn goes_on_with_an_older_store(form: &str, url: &str) -> (String, String) {
         "#
     ));
     let child = start(&folder);
-    until(|| folder.path().join("ready").exists());
+    await_that(|| folder.path().join("ready").exists());
     kill(child);
     let (store, kept) = (folder.path().join(".durable"), folder.path().join("kept"));
     copy(&store, &kept);
@@ -207,7 +208,7 @@ fn a_transaction_happens_once_wherever_the_process_is_killed() {
             stopped.recv().expect("it commits");
             let rows = || server.sql(&database, "select count(*) from t");
             if stop == Stop::BeforeAnswer {
-                until(|| rows() == "1");
+                await_that(|| rows() == "1");
             }
             child.kill().expect("it is killed");
             child.wait().expect("it ends");

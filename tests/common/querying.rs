@@ -3,12 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::DURABLE;
+use super::{DURABLE, place};
 
 pub fn folder(text: &str) -> TempDir {
     let folder = TempDir::new().expect("a folder");
@@ -23,7 +21,7 @@ pub fn command(folder: &TempDir, args: &[&str]) -> Command {
 }
 
 pub fn durable(folder: &TempDir, args: &[&str]) -> Output {
-    command(folder, args).output().expect("durable runs")
+    place::durable(folder.path(), args)
 }
 
 pub fn text(output: &Output) -> String {
@@ -50,13 +48,6 @@ pub fn start(folder: &TempDir) -> Child {
 pub fn kill(mut child: Child) {
     child.kill().expect("it is killed");
     child.wait().expect("it ends");
-}
-
-/// Waits until something holds.
-pub fn until(holds: impl Fn() -> bool) {
-    while !holds() {
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 pub fn copy(from: &Path, to: &Path) {
