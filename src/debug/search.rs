@@ -263,6 +263,19 @@ impl Session {
         found
     }
 
+    /// Goes to the moment that is looked at first: where the error was thrown that ended the
+    /// instance, and otherwise the end. Returns whether there is such an error.
+    pub fn seek_interest(&mut self) -> bool {
+        let failure = self.failure();
+        match failure {
+            Some(position) => {
+                self.seek(position);
+            }
+            None => self.seek_end(),
+        }
+        failure.is_some()
+    }
+
     fn find_failure(&mut self) -> Option<super::Position> {
         let crate::engine::Status::Failed(error) = self.record.status.clone() else { return None };
         let title = error.title();

@@ -62,11 +62,13 @@ async fn moment(
                 let title = format!("{id} has more than {MOST_ENTRIES} entries");
                 return Err(Problem::refused(title).hint(format!("`durable debug {id}` visits its moments")));
             }
-            match (at, session.failure()) {
-                (Some(at), _) | (None, Some(at)) => {
+            match at {
+                Some(at) => {
                     session.seek(at);
                 }
-                (None, None) => session.seek_end(),
+                None => {
+                    session.seek_interest();
+                }
             }
             match step.as_str() {
                 "next" => drop(session.step(Step::Into)),

@@ -47,14 +47,8 @@ impl Debuggee {
     pub fn begin(&mut self, events: &mut Events) -> Reply {
         let at_start = self.arguments["stopOnEntry"].as_bool().unwrap_or(false);
         let mut reason = "entry";
-        if self.arguments["at"].is_null() && !at_start {
-            match self.session.failure() {
-                Some(position) => {
-                    self.session.seek(position);
-                    reason = "exception";
-                }
-                None => self.session.seek_end(),
-            }
+        if self.arguments["at"].is_null() && !at_start && self.session.seek_interest() {
+            reason = "exception";
         }
         self.stopped(events, json!({"reason": reason}));
         Ok(Value::Null)

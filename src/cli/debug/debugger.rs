@@ -64,18 +64,6 @@ impl Debugger {
         &self.opened[self.opened.len() - 1]
     }
 
-    /// Goes to the moment that is looked at first: where the error was thrown that ended the
-    /// instance, and otherwise the end.
-    pub fn go_to_interest(&mut self) {
-        let session = self.session();
-        match session.failure() {
-            Some(position) => {
-                session.seek(position);
-            }
-            None => session.seek_end(),
-        }
-    }
-
     /// Goes into the run of a child. The error says why there is none.
     pub fn enter(&mut self, id: &str) -> Result<(), String> {
         let session = open(&self.target, id).map_err(|problem| problem.title)?;

@@ -31,7 +31,9 @@ pub fn debug(asked: Debug) -> Result<u8, Problem> {
             let position = position(at)?;
             debugger.session().seek(position);
         }
-        None => debugger.go_to_interest(),
+        None => {
+            debugger.session().seek_interest();
+        }
     }
     match std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
         true => terminal::run(&mut debugger),
