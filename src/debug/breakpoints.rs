@@ -4,8 +4,6 @@
 //! So going backwards stops where going forwards did. A number of hits counts from the beginning
 //! of the run.
 
-use std::rc::Rc;
-
 use crate::engine::{Entry, RecordedRequest};
 use crate::machine::format;
 use crate::machine::pauses::{Pauses, Thrown};
@@ -140,20 +138,14 @@ impl Session {
 
     /// Returns the pauses at which any of the breakpoints can hold.
     fn pauses_for(&self, all: &[Breakpoint]) -> Pauses {
-        let mut chosen = vec![false; self.tables().statements.len()];
         let statements = all.iter().filter_map(|b| match &b.on {
             On::Statements(statements) => Some(statements),
             _ => None,
         });
-        for statement in statements.flatten() {
-            if let Some(chosen) = chosen.get_mut(*statement as usize) {
-                *chosen = true;
-            }
-        }
+        let chosen = self.chosen(statements.flatten());
         let watches = all.iter().any(|b| matches!(b.on, On::Change(_)));
         let errors = all.iter().any(|b| matches!(b.on, On::Thrown(_) | On::Uncaught));
-        let statements: Option<Rc<[bool]>> = (!watches).then(|| chosen.into());
-        Pauses { statements, errors, ..Pauses::none() }
+        Pauses { statements: (!watches).then_some(chosen), errors, ..Pauses::none() }
     }
 
     /// Returns the text of a log breakpoint with its values.

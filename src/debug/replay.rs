@@ -227,7 +227,7 @@ impl Replay {
         self.state.position.statement += begun;
         self.work += begun + self.machine.take_spent();
         match self.pauses.pause.take() {
-            Some(Pause::Statement { task, statement, wanted, .. }) => {
+            Some(Pause::Statement { task, statement, wanted }) => {
                 self.state.at = At { task, statement: Some(statement) };
                 return Some(Tick::Statement { wanted });
             }

@@ -1,5 +1,7 @@
 //! Steps, and the search for the next or the last moment of which something holds.
 
+use std::rc::Rc;
+
 use crate::engine::Entry;
 use crate::machine::pauses::{Pauses, Thrown};
 use crate::machine::{RequestKind, inspect::CallView, options};
@@ -198,23 +200,24 @@ impl Session {
         let at = self.at();
         let Some(statement) = at.statement else { return Some(Tick::Entry) };
         let calls = self.replay.machine.count_calls(at.task);
-        let is_chosen = |all: &[bool]| all.get(statement as usize).copied().unwrap_or(false);
-        let wanted = calls <= pauses.calls
-            && pauses.task.is_none_or(|task| task == at.task)
-            && pauses.statements.as_ref().is_none_or(|all| is_chosen(all));
-        Some(Tick::Statement { wanted })
+        Some(Tick::Statement { wanted: pauses.want(at.task, calls, statement) })
     }
 
-    /// Returns all moments at which one of these statements was about to be executed.
-    pub fn hits(&mut self, statements: &[u32]) -> Vec<super::Position> {
-        let here = self.ticks();
+    /// Returns statements as pauses name them.
+    pub(super) fn chosen<'s>(&self, statements: impl IntoIterator<Item = &'s u32>) -> Rc<[bool]> {
         let mut chosen = vec![false; self.tables().statements.len()];
         for statement in statements {
             if let Some(chosen) = chosen.get_mut(*statement as usize) {
                 *chosen = true;
             }
         }
-        let pauses = Pauses { statements: Some(chosen.into()), ..Pauses::none() };
+        chosen.into()
+    }
+
+    /// Returns all moments at which one of these statements was about to be executed.
+    pub fn hits(&mut self, statements: &[u32]) -> Vec<super::Position> {
+        let here = self.ticks();
+        let pauses = Pauses { statements: Some(self.chosen(statements)), ..Pauses::none() };
         let mut found = Vec::new();
         self.go_to(0);
         self.forward(&pauses, &mut |session, tick| {

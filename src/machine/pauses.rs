@@ -39,7 +39,7 @@ pub struct Pauses {
 #[derive(Clone, Debug)]
 pub enum Pause {
     /// A statement is about to be executed.
-    Statement { task: u64, calls: usize, statement: u32, wanted: bool },
+    Statement { task: u64, statement: u32, wanted: bool },
     /// An error is about to be thrown.
     Error(Thrown),
 }
@@ -59,6 +59,14 @@ impl Pauses {
     pub fn none() -> Pauses {
         Pauses { most: u64::MAX, statements: Some([].into()), calls: usize::MAX, ..Pauses::default() }
     }
+
+    /// Whether a statement that a task begins with so many calls is one of those to stop at.
+    pub fn want(&self, task: u64, calls: usize, statement: u32) -> bool {
+        let is_chosen = |all: &Rc<[bool]>| all.get(statement as usize).copied().unwrap_or(false);
+        calls <= self.calls
+            && self.task.is_none_or(|wanted| wanted == task)
+            && self.statements.as_ref().is_none_or(is_chosen)
+    }
 }
 
 impl Machine {
@@ -77,13 +85,10 @@ impl Machine {
     pub(super) fn pauses_at_statement(&mut self, task: u64, calls: usize, statement: u32) -> bool {
         let Some(pauses) = &mut self.pauses else { return false };
         pauses.begun += 1;
-        let is_chosen = |all: &Rc<[bool]>| all.get(statement as usize).copied().unwrap_or(false);
-        let wanted = calls <= pauses.calls
-            && pauses.task.is_none_or(|wanted| wanted == task)
-            && pauses.statements.as_ref().is_none_or(is_chosen);
+        let wanted = pauses.want(task, calls, statement);
         let stops = wanted || pauses.begun >= pauses.most;
         if stops {
-            pauses.pause = Some(Pause::Statement { task, calls, statement, wanted });
+            pauses.pause = Some(Pause::Statement { task, statement, wanted });
         }
         stops
     }
