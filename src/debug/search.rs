@@ -256,13 +256,13 @@ impl Session {
     /// Returns the position of the error that ended the instance: the moment at which the statement
     /// that threw it was about to be executed.
     pub fn failure(&mut self) -> Option<super::Position> {
-        if let Some(known) = self.failure.get() {
+        if let Some(known) = self.failure {
             return known;
         }
         let here = self.ticks();
         let found = self.find_failure();
         self.go_to(here);
-        self.failure.set(Some(found));
+        self.failure = Some(found);
         found
     }
 

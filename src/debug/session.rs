@@ -1,6 +1,5 @@
 //! A debugging session: a run of an instance that can be visited at any moment.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::api::{Queries, QueryError};
@@ -64,7 +63,7 @@ pub struct Session {
     /// The entry up to which the lines are known.
     lines_until: u64,
     /// The position of the error that ended the instance, once it is known.
-    pub(super) failure: Cell<Option<Option<Position>>>,
+    pub(super) failure: Option<Option<Position>>,
     pub(super) expressions: Expressions,
     worked: u64,
 }
@@ -117,7 +116,7 @@ impl Session {
             task: 0,
             lines: Vec::new(),
             lines_until: 0,
-            failure: Cell::new(None),
+            failure: None,
             expressions: Expressions::default(),
             worked: 0,
         }
