@@ -23,9 +23,7 @@ impl Session {
         if text.trim().is_empty() {
             return Err("there is no expression".into());
         }
-        let calls = self.replay.machine.calls(task);
-        let source =
-            calls.get(call).map_or(0, |call| self.image.code.functions[call.function as usize].place.source);
+        let source = self.source_of(task, call);
         let mentioned = names(text);
         let (mut known, mut values) = (Vec::new(), Vec::new());
         for variable in self.variables(task, call) {
@@ -49,12 +47,16 @@ impl Session {
         run(Machine::new(image, Context::Pure, function, values, identity))
     }
 
+    /// Returns the source of a call.
+    fn source_of(&self, task: u64, call: usize) -> u32 {
+        let function = self.replay.machine.function_of(task, call);
+        function.map_or(0, |function| self.image.code.functions[function as usize].place.source)
+    }
+
     /// Returns the names that can be written at a call: its variables, and the functions, constants
     /// and modules of its file.
     pub fn names_at(&self, task: u64, call: usize) -> Vec<String> {
-        let calls = self.replay.machine.calls(task);
-        let source =
-            calls.get(call).map_or(0, |call| self.image.code.functions[call.function as usize].place.source);
+        let source = self.source_of(task, call);
         let mut names: Vec<String> =
             self.variables(task, call).into_iter().map(|variable| variable.name).collect();
         let module = self.program.modules.iter().find(|module| module.source == source);

@@ -146,6 +146,11 @@ impl Session {
         self.replay.at()
     }
 
+    /// Returns the entry that was taken in last.
+    pub fn last_entry(&self) -> Option<&Entry> {
+        self.replay.last_entry()
+    }
+
     /// Returns the end of what the history tells, if the run stands there.
     pub fn end(&self) -> Option<&End> {
         self.replay.end()

@@ -40,10 +40,10 @@ fn same(a: &Option<Value>, b: &Option<Value>) -> bool {
 impl Watch {
     /// Returns the watch of a variable of a call, if the call sees such a variable.
     pub fn new(session: &Session, task: u64, call: usize, name: &str) -> Option<Watch> {
-        let function = session.replay.machine.calls(task).get(call)?.function;
-        let variables = session.variables(task, call);
-        let is_there = variables.iter().any(|variable| variable.name == name);
-        is_there.then(|| Watch { task, call, function, name: name.to_string() })
+        let machine = &session.replay.machine;
+        let function = machine.function_of(task, call)?;
+        machine.variable(task, call, name)?;
+        Some(Watch { task, call, function, name: name.to_string() })
     }
 
     /// Returns the value of the variable at this moment, if there is one. A value that is on its way

@@ -32,7 +32,7 @@ pub fn whereabouts(session: &Session) -> String {
         0 => String::new(),
         task => format!("  task {task}"),
     };
-    let stands = match (session.at().statement, last_entry(session)) {
+    let stands = match (session.at().statement, session.last_entry()) {
         (None, Some(entry)) => format!("  [{}]", crate::render::short(&happened(session, entry), 60)),
         _ => String::new(),
     };
@@ -42,11 +42,6 @@ pub fn whereabouts(session: &Session) -> String {
         }
         None => format!("{position}{task}{stands}  before the first statement"),
     }
-}
-
-/// Returns the entry that was taken in last.
-pub fn last_entry(session: &Session) -> Option<&Entry> {
-    session.history.get((session.position().entry as usize).checked_sub(1)?)
 }
 
 /// Returns an entry in words, with the value of an answer.
