@@ -145,15 +145,8 @@ impl Debugger {
             "" => 5,
             text => text.parse().map_err(|_| format!("`{text}` is not a number of lines"))?,
         };
-        let session = &self.shown().session;
-        let frames = session.frames(session.task());
-        let call = self.call();
-        let place = match self.shown().call {
-            None => session.place(),
-            Some(_) => frames.iter().find(|frame| frame.number == call).map(|frame| frame.place),
-        };
-        let Some(place) = place else { return Err("no statement is running".into()) };
-        let sources = &session.image.code.sources;
+        let Some(place) = self.place() else { return Err("no statement is running".into()) };
+        let sources = &self.shown().session.image.code.sources;
         let (current, _) = sources.line_column(place);
         let text = sources.files.get(place.source as usize).map_or("", |file| file.text.as_str());
         let first = current.saturating_sub(around).max(1);

@@ -3,6 +3,7 @@
 
 use crate::debug::{Breakpoints, DebugError, Position, Session};
 use crate::engine::Status;
+use crate::syntax::Place;
 
 use super::super::access::unknown;
 use super::super::problem::{Problem, unreadable};
@@ -99,6 +100,14 @@ impl Debugger {
             own.map_or(0, |call| call.number)
         };
         opened.call.unwrap_or_else(innermost)
+    }
+
+    /// Returns the place of the call that is looked at.
+    pub fn place(&self) -> Option<Place> {
+        let Opened { session, call, .. } = self.shown();
+        let Some(call) = call else { return session.place() };
+        let frames = session.frames(session.task());
+        frames.iter().find(|frame| frame.number == *call).map(|frame| frame.place)
     }
 
     /// Reads a position: one with numbers, or `start`, `end` or `failure`.

@@ -145,7 +145,7 @@ fn draw_variables(frame: &mut Frame<'_>, area: Rect, debugger: &Debugger, screen
     let has_focus = screen.focus == Pane::Variables;
     let rows = rows::variables(debugger, &screen.expanded);
     let height = area.height.saturating_sub(2) as usize;
-    let selected = (screen.selected(Pane::Variables).max(0) as usize).min(rows.len().saturating_sub(1));
+    let selected = screen.selected_row(Pane::Variables, rows.len());
     let first = first_row(selected, height, rows.len());
     let shown = rows.iter().enumerate().skip(first).take(height).map(|(at, row)| {
         let mark = match (row.has_parts, row.is_expanded) {
@@ -168,7 +168,7 @@ fn draw_calls(frame: &mut Frame<'_>, area: Rect, debugger: &Debugger, screen: &S
     let has_focus = screen.focus == Pane::Calls;
     let rows = rows::calls(debugger);
     let height = area.height.saturating_sub(2) as usize;
-    let selected = (screen.selected(Pane::Calls).max(0) as usize).min(rows.len().saturating_sub(1));
+    let selected = screen.selected_row(Pane::Calls, rows.len());
     let first = first_row(selected, height, rows.len());
     let shown = rows.iter().enumerate().skip(first).take(height).map(|(at, row)| {
         let mark = if row.is_chosen { "▶" } else { " " };

@@ -181,6 +181,11 @@ impl Screen {
         PANES.iter().position(|known| *known == pane).map_or(0, |at| self.selected[at])
     }
 
+    /// Returns the selected one of so many rows of a pane.
+    fn selected_row(&self, pane: Pane, count: usize) -> usize {
+        (self.selected(pane).max(0) as usize).min(count.saturating_sub(1))
+    }
+
     fn select(&mut self, by: isize) -> bool {
         if let Some(at) = PANES.iter().position(|pane| *pane == self.focus) {
             let least = if matches!(self.focus, Pane::Source | Pane::Entries) { isize::MIN / 2 } else { 0 };
@@ -194,7 +199,7 @@ impl Screen {
         match self.focus {
             Pane::Variables => {
                 let rows = rows::variables(debugger, &self.expanded);
-                let at = (self.selected(Pane::Variables).max(0) as usize).min(rows.len().saturating_sub(1));
+                let at = self.selected_row(Pane::Variables, rows.len());
                 if let Some(row) = rows.get(at).filter(|row| row.has_parts)
                     && !self.expanded.remove(&row.path)
                 {
@@ -204,7 +209,7 @@ impl Screen {
             }
             Pane::Calls => {
                 let rows = rows::calls(debugger);
-                let at = (self.selected(Pane::Calls).max(0) as usize).min(rows.len().saturating_sub(1));
+                let at = self.selected_row(Pane::Calls, rows.len());
                 match rows.get(at) {
                     Some(row) => {
                         let command = row.command.clone();
@@ -251,7 +256,7 @@ impl Screen {
     /// Returns the name of the variable to which the selected row belongs.
     fn variable(&self, debugger: &Debugger) -> Option<String> {
         let rows = rows::variables(debugger, &self.expanded);
-        let at = (self.selected(Pane::Variables).max(0) as usize).min(rows.len().saturating_sub(1));
+        let at = self.selected_row(Pane::Variables, rows.len());
         rows.get(at).map(|row| row.variable.clone())
     }
 

@@ -104,16 +104,8 @@ pub fn calls(debugger: &Debugger) -> Vec<Choice> {
 
 /// Returns the place of the call that is looked at: the file's number and the line.
 pub fn current_line(debugger: &Debugger) -> Option<(u32, usize)> {
-    let opened = debugger.shown();
-    let session = &opened.session;
-    let place = match opened.call {
-        None => session.place(),
-        Some(call) => {
-            let frames = session.frames(session.task());
-            frames.iter().find(|frame| frame.number == call).map(|frame| frame.place)
-        }
-    }?;
-    Some((place.source, session.image.code.sources.line_column(place).0))
+    let place = debugger.place()?;
+    Some((place.source, debugger.shown().session.image.code.sources.line_column(place).0))
 }
 
 /// Returns the file and the number of the line that is selected in the source.
