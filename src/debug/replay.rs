@@ -308,9 +308,7 @@ impl Replay {
         match expected {
             Expected::Request(asked) => {
                 if !entry.is_of(&asked.request) {
-                    let what = RecordedRequest::of(&asked.request.what).shown();
-                    let args = Args::of(&asked.request.args).describe();
-                    return self.differs(entry, format!("{what}({args})"));
+                    return self.differs(entry, shown(&asked.request));
                 }
                 self.state.at.task = asked.task.unwrap_or(0);
                 self.state.open.insert(asked.request.seq, *asked);
@@ -359,6 +357,11 @@ impl Replay {
         self.state.end = Some(End::Differs { recorded, found });
         None
     }
+}
+
+/// Returns a request as programs write it.
+pub fn shown(request: &Request) -> String {
+    format!("{}({})", RecordedRequest::of(&request.what).shown(), Args::of(&request.args).describe())
 }
 
 /// Returns an entry in words.

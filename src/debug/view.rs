@@ -1,12 +1,13 @@
 //! Tasks, calls, variables and values, as a debugger shows them.
 
-use crate::engine::{Args, RecordedRequest};
+use crate::machine::format;
 use crate::machine::inspect::{Held, Variable, Waiting};
 use crate::machine::value::Value;
-use crate::machine::{Request, format};
 use crate::syntax::Place;
 
 use super::session::Session;
+
+pub use super::replay::shown;
 
 /// A running call.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,11 +121,6 @@ impl Session {
     pub fn variables(&self, task: u64, call: usize) -> Vec<Variable> {
         self.replay.machine.variables(task, call)
     }
-}
-
-/// Returns a request as programs write it.
-pub fn shown(request: &Request) -> String {
-    format!("{}({})", RecordedRequest::of(&request.what).shown(), Args::of(&request.args).describe())
 }
 
 /// Returns the value of a variable in one line of about so many characters.
