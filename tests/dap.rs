@@ -9,40 +9,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use common::orders::ORDERS;
 use common::{DURABLE, repository};
 use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-const ORDERS: &str = "\
-activity price(item) {
-  match item {
-    \"tea\" => 3,
-    \"cake\" => 5,
-    _ => throw {kind: \"unknown_item\", message: \"no price for {item}\"},
-  }
-}
-
-fn total(items) {
-  var sum = 0
-  for item in items {
-    let one = price(item)
-    sum += one
-    print(\"{item}: {one}\")
-  }
-  sum
-}
-
-orchestration order(items) {
-  let sum = total(items)
-  {sum, count: items.len()}
-}
-
-orchestration twice(items) {
-  let first = order(items)
-  {first, again: order(items)}
-}
-";
 
 /// A client, and the adapter that it talks to.
 struct Client {

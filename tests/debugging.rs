@@ -12,6 +12,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use common::orders::ORDERS;
 use common::program::{Program, areas, programs};
 use common::sim::World;
 use common::{DURABLE, Random, setting, worlds};
@@ -282,31 +283,6 @@ fn the_last_write_is_the_last_change_among_all_moments() {
 }
 
 // ---- the command
-
-const ORDERS: &str = "\
-activity price(item) {
-  match item {
-    \"tea\" => 3,
-    \"cake\" => 5,
-    _ => throw {kind: \"unknown_item\", message: \"no price for {item}\"},
-  }
-}
-
-fn total(items) {
-  var sum = 0
-  for item in items {
-    let one = price(item)
-    sum += one
-    print(\"{item}: {one}\")
-  }
-  sum
-}
-
-orchestration order(items) {
-  let sum = total(items)
-  {sum, count: items.len()}
-}
-";
 
 /// Returns the files of a folder with their bytes.
 fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {

@@ -9,6 +9,7 @@ pub mod database;
 pub mod driver;
 pub mod interventions;
 pub mod operator;
+pub mod orders;
 pub mod outside;
 pub mod partition;
 pub mod place;
