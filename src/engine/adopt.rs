@@ -60,14 +60,7 @@ impl Engine {
             next.record.file = record.file;
             next.journal.push(entry);
             next.saving = known.saving.continued();
-            self.residents.instances.insert(id.clone(), Box::new(next));
-            self.active.insert(id.clone());
-            self.changed.push(id.clone());
-            while self.residents.get(&id).is_some_and(|instance| !instance.is_live()) {
-                self.run_instance(&id, now);
-            }
-            self.wake(&id);
-            return;
+            return self.go_on_as(id, next, now);
         }
         let mut journal = Journal::after(&history);
         journal.push(entry);

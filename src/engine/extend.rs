@@ -10,6 +10,7 @@ use crate::machine::Image;
 
 use super::address::Address;
 use super::history::History;
+use super::instance::Instance;
 use super::step::Engine;
 
 impl Engine {
@@ -22,7 +23,13 @@ impl Engine {
         let known = known.ok_or_else(|| format!("{id} does not wait"))?;
         let next = known.extended(image, history)?;
         self.deploy(image, &next.record.permissions);
-        let id: Arc<str> = id.into();
+        self.go_on_as(id.into(), next, now);
+        Ok(())
+    }
+
+    /// Puts an instance with another program in the place of one in memory, and replays its history
+    /// at once.
+    pub(super) fn go_on_as(&mut self, id: Arc<str>, next: Instance, now: i64) {
         self.residents.instances.insert(id.clone(), Box::new(next));
         self.active.insert(id.clone());
         self.changed.push(id.clone());
@@ -30,7 +37,6 @@ impl Engine {
             self.run_instance(&id, now);
         }
         self.wake(&id);
-        Ok(())
     }
 
     /// Whether an instance is neither under way nor about to be.
