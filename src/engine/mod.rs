@@ -111,7 +111,7 @@ pub use instance::{SCRIPT, machine_at_beginning, machine_at_checkpoint, test_fun
 pub use keys::{NUMBERED, OWN, QUEUED};
 pub use known::{Known, known_id, not_ended, shown};
 pub use message::{Mail, Message, StoredMail};
-pub use open::Open;
+pub use open::{Open, describe_request, described, due_time};
 pub use outbox::{Line, StoredLines};
 pub use placement::{Placement, SlotRange, slot_of_key};
 pub use program::{

@@ -9,7 +9,7 @@ use crate::machine::{Cancellation, Data, ErrorData, Request, RequestKind, Value,
 use crate::syntax::Place;
 
 use super::checkpoint::SavedOpen;
-use super::entry::{Entry, GRACE, RecordedRequest};
+use super::entry::{Args, Entry, GRACE, RecordedRequest};
 use super::fault::{self, Fault};
 
 /// The state of the next attempt at an activity.
@@ -101,7 +101,7 @@ impl Open {
         if let (GRACE, Some(Value::Duration(grace))) = (self.request.seq, self.request.args.items().first()) {
             return format!("the end of its clean-up, for {}", format::duration(*grace));
         }
-        describe(&RecordedRequest::of(&self.request.what), &super::Args::of(&self.request.args))
+        describe_request(&self.request)
     }
 
     /// Returns the state of the next attempt, and clears `recorded` unless the attempt is for
@@ -326,7 +326,7 @@ impl Deref for Requests {
 }
 
 /// Returns when a sleep that was asked for at `time` ends.
-fn due_time(args: &Data, time: i64) -> i64 {
+pub fn due_time(args: &Data, time: i64) -> i64 {
     match args.items().first() {
         Some(Value::Duration(duration)) => time.saturating_add(*duration),
         Some(Value::Instant(instant)) => *instant,
@@ -335,8 +335,13 @@ fn due_time(args: &Data, time: i64) -> i64 {
 }
 
 /// Returns a request as text for people: `charge("1234", 10)`.
-pub(super) fn describe(what: &RecordedRequest, args: &super::Args) -> String {
+pub(super) fn describe(what: &RecordedRequest, args: &Args) -> String {
     format!("{}({})", what.shown(), args.describe())
+}
+
+/// As `describe`, for a request of a machine.
+pub fn describe_request(request: &Request) -> String {
+    describe(&RecordedRequest::of(&request.what), &Args::of(&request.args))
 }
 
 /// Returns the attempts and the time limits of a request, or `None` for [`STANDARD`].
@@ -361,7 +366,7 @@ fn lock_timeout(args: &Data) -> Option<i64> {
 }
 
 /// Describes the request of an entry for people.
-pub(super) fn described(entry: &Entry) -> String {
+pub fn described(entry: &Entry) -> String {
     match entry {
         Entry::Requested { what, args, .. } => describe(what, args),
         _ => String::new(),

@@ -20,13 +20,13 @@ use crate::machine::{Image, Machine, Progress, Request, RequestKind, options};
 use crate::syntax::Place;
 
 use super::backward::Backward;
-use super::entry::{Args, Entry, RecordedRequest};
+use super::entry::Entry;
 use super::evaluation::Mismatch;
 use super::follow::{BETWEEN, Followed, SLICE, follow};
 use super::history::History;
 use super::instance::Instance;
 use super::keys;
-use super::open::{Open, describe};
+use super::open::{Open, describe_request};
 use super::read_error::ReadError;
 use super::record::InstanceRecord;
 
@@ -114,11 +114,7 @@ fn asks(follower: Instance, history: &History) -> Vec<(String, Place)> {
     }
     let open = open.into_all().into_values().map(|open| open.request);
     let new = open.chain(machine.take_requests()).filter(|request| !recorded.contains(&request.seq));
-    let described = |request: Request| {
-        let args = Args::of(&request.args);
-        (describe(&RecordedRequest::of(&request.what), &args), request.place)
-    };
-    new.map(described).collect()
+    new.map(|request| (describe_request(&request), request.place)).collect()
 }
 
 fn requested(entry: &Entry) -> Option<u64> {

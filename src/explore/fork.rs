@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::builtins::Effect;
 use crate::engine::{
-    Args, Entry, GRACE, History, InstanceRecord, Mismatch, RecordedRequest, Standing, stand,
+    Args, Entry, GRACE, History, InstanceRecord, Mismatch, RecordedRequest, Standing, describe_request,
+    described, due_time, stand,
 };
 use crate::machine::{Data, EntityId, ErrorData, Machine, Progress, Request, RequestKind, Value};
 use crate::machine::{format, instance_handle};
@@ -212,8 +213,10 @@ impl Run<'_> {
                 None => {}
             }
             let Some(((time, _), coming)) = self.answers.pop_first() else {
-                let waits =
-                    self.open.iter().map(|(seq, (request, _))| (*seq, described(request), request.place));
+                let waits = self
+                    .open
+                    .iter()
+                    .map(|(seq, (request, _))| (*seq, describe_request(request), request.place));
                 return Ok(ForkEnd::Waits(waits.collect()));
             };
             self.now = self.now.max(time);
@@ -226,7 +229,7 @@ impl Run<'_> {
         let Coming { seq, result, source } = coming;
         let Some((request, number)) = self.open.remove(&seq) else { return };
         let happened = number.and_then(|number| self.answer_of(number)).map(|(_, result)| result);
-        let what = described(&request);
+        let what = describe_request(&request);
         let answer = ForkAnswer { seq, what, result: result.clone(), source, happened };
         self.steps.push(ForkStep::Answered(Box::new(answer)));
         self.machine.answer(seq, result);
@@ -234,7 +237,7 @@ impl Run<'_> {
 
     fn gives_up(&mut self, seq: u64) {
         if let Some((request, _)) = self.open.remove(&seq) {
-            self.steps.push(ForkStep::GivenUp { seq, what: described(&request) });
+            self.steps.push(ForkStep::GivenUp { seq, what: describe_request(&request) });
         }
         self.answers.retain(|_, coming| coming.seq != seq);
     }
@@ -248,7 +251,7 @@ impl Run<'_> {
             .position(|(at, entry)| !self.used.contains(&at) && is_same(entry, &request));
         self.used.extend(at);
         let number = at.and_then(|at| number(&self.rest[at]));
-        let (seq, what, place) = (request.seq, described(&request), request.place);
+        let (seq, what, place) = (request.seq, describe_request(&request), request.place);
         self.steps.push(ForkStep::Asked { seq, what, place, is_same: number.is_some() });
         let now = self.now;
         self.wait(request, number, now)
@@ -298,7 +301,7 @@ impl Run<'_> {
         Ok(match &request.what {
             RequestKind::Effect(effect) if effect.is_line() => ours(Value::Null),
             RequestKind::Effect(effect) if effect.is_sleep() => {
-                Some((due(request, time), Ok(Data::null()), Source::Engine))
+                Some((due_time(&request.args, time), Ok(Data::null()), Source::Engine))
             }
             RequestKind::Effect(Effect::Now) => ours(Value::Instant(self.now)),
             RequestKind::Effect(Effect::SetStatus | Effect::Lock | Effect::Unlock) => ours(Value::Null),
@@ -345,13 +348,7 @@ impl Run<'_> {
     /// Returns the requests that happened, and were not made here.
     fn missing(&self) -> Vec<(u64, String)> {
         let missing = self.rest.iter().enumerate().filter(|(at, _)| !self.used.contains(at));
-        let request = |(_, entry): (usize, &Entry)| match entry {
-            Entry::Requested { seq, what, args, .. } => {
-                Some((*seq, format!("{}({})", what.shown(), args.describe())))
-            }
-            _ => None,
-        };
-        missing.filter_map(request).collect()
+        missing.filter_map(|(_, entry)| Some((number(entry)?, described(entry)))).collect()
     }
 }
 
@@ -367,21 +364,7 @@ fn is_for(name: &str, request: &Request) -> bool {
     name.trim_start_matches('#') == request.seq.to_string()
         || name == what.shown()
         || name == what.name()
-        || name == described(request)
-}
-
-fn described(request: &Request) -> String {
-    let args = Args::of(&request.args).describe();
-    format!("{}({args})", RecordedRequest::of(&request.what).shown())
-}
-
-/// Returns when a sleep that was asked for at `time` ends.
-fn due(request: &Request, time: i64) -> i64 {
-    match request.args.items().first() {
-        Some(Value::Duration(duration)) => time.saturating_add(*duration),
-        Some(Value::Instant(instant)) => *instant,
-        _ => time,
-    }
+        || name == describe_request(request)
 }
 
 /// The outcomes of a mock, in turn; the last one repeats.

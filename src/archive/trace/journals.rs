@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::builtins::Effect;
-use crate::engine::{Entry, GRACE};
-use crate::machine::{RequestKind, Value, format};
+use crate::engine::{Entry, GRACE, due_time};
+use crate::machine::{RequestKind, format};
 
 use super::{Finding, Run};
 
@@ -143,16 +142,8 @@ impl Reading<'_> {
     /// Notes when a request is due, if it is a sleep.
     fn sleeps(&mut self, seq: u64, time: i64) {
         let Some(asked) = self.run.requests.get(&seq).filter(|_| seq != GRACE) else { return };
-        if asked.request.what != RequestKind::Effect(Effect::Sleep)
-            && !matches!(&asked.request.what, RequestKind::Effect(effect) if effect.is_sleep())
-        {
-            return;
+        if matches!(&asked.request.what, RequestKind::Effect(effect) if effect.is_sleep()) {
+            self.due.insert(seq, due_time(&asked.request.args, time));
         }
-        let due = match asked.request.args.items().first() {
-            Some(Value::Duration(duration)) => time.saturating_add(*duration),
-            Some(Value::Instant(instant)) => *instant,
-            _ => return,
-        };
-        self.due.insert(seq, due);
     }
 }
