@@ -130,6 +130,7 @@ pub use replay::{Replayed, Watcher, place_anew, replay, state_at_end};
 pub use rewind::{Back, Rewinding, Steps, rewind};
 pub use run::status_of;
 pub use schedules::{SCHEDULES, deployment};
+pub use section::entities as section_entities;
 pub use step::Engine;
 pub use transit::{Incoming, divide};
 pub use undo::Undo;

@@ -50,7 +50,7 @@ pub(super) fn section_in<'a>(
 }
 
 /// Returns the entities of a critical section, from the arguments of its request.
-pub(super) fn entities(args: &Data) -> Vec<EntityId> {
+pub fn entities(args: &Data) -> Vec<EntityId> {
     let Some(Value::List(all)) = args.items().into_iter().next() else { return Vec::new() };
     let entity = |value: &Value| match value {
         Value::Entity(entity) => EntityId::of(entity).ok(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::builtins::Effect;
-use crate::engine::{Entry, RecordedRequest};
-use crate::machine::{EntityId, RequestKind, Value};
+use crate::engine::{Entry, RecordedRequest, section_entities};
+use crate::machine::{EntityId, RequestKind};
 
 use super::{Finding, Run, Store};
 
@@ -62,7 +62,7 @@ fn sections<'a>(run: &'a Run, held: &mut BTreeMap<EntityId, Vec<Held<'a>>>) {
             Entry::Answered { seq, result: Ok(_), time } => {
                 let Some(asked) = run.requests.get(seq) else { continue };
                 if asked.request.what == RequestKind::Effect(Effect::Lock) {
-                    now = Some((at, *time, entities(&asked.request.args)));
+                    now = Some((at, *time, section_entities(&asked.request.args)));
                 }
             }
             Entry::Requested { what: what @ RecordedRequest::Effect(_), time, .. }
@@ -78,26 +78,8 @@ fn sections<'a>(run: &'a Run, held: &mut BTreeMap<EntityId, Vec<Held<'a>>>) {
     }
     // An instance that has ended or was rewound has released its section at a time that is not in
     // its history.
-    if !run.record.status.is_ended() && run.record.rewound.is_empty() {
-        let is_held = all_held(run, now.as_ref());
-        if is_held {
-            close(&mut now, i64::MAX);
-        }
+    let is_renewed = || run.entries.iter().any(|entry| matches!(entry, Entry::Renewed { .. }));
+    if !run.record.status.is_ended() && run.record.rewound.is_empty() && !is_renewed() {
+        close(&mut now, i64::MAX);
     }
-}
-
-/// Whether the section at the end of a history is one that the instance is still in.
-fn all_held(run: &Run, now: Option<&(usize, i64, Vec<EntityId>)>) -> bool {
-    let renewed = run.entries.iter().any(|entry| matches!(entry, Entry::Renewed { .. }));
-    now.is_some() && !renewed
-}
-
-fn entities(args: &crate::machine::Data) -> Vec<EntityId> {
-    let items = args.items();
-    let Some(Value::List(list)) = items.first() else { return Vec::new() };
-    let entity = |value: &Value| match value {
-        Value::Entity(entity) => EntityId::of(entity).ok(),
-        _ => None,
-    };
-    list.as_slice().iter().filter_map(entity).collect()
 }
