@@ -14,7 +14,7 @@ mod messages;
 mod sections;
 mod trees;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::check::STD;
@@ -65,6 +65,10 @@ struct Run {
     /// The requests by number, as the program made them in a replay. Those of the rest of a turn
     /// that was not recorded to its end are not among them.
     requests: BTreeMap<u64, Asked>,
+    /// The positions of the last answers to requests, by the requests' numbers.
+    answers: HashMap<u64, usize>,
+    /// The requests that were given up.
+    given_up: HashSet<u64>,
     /// Whether the program could follow the history, so that all requests are known.
     is_known: bool,
     /// Whether the program may have detached children.
@@ -142,10 +146,20 @@ impl Run {
     ) -> Result<Run, ReadError> {
         let history = read_history(store, &record)?;
         let is_trimmed = history.after.is_some();
+        let answered = |(at, entry): (usize, &Entry)| match entry {
+            Entry::Answered { seq, .. } => Some((*seq, at)),
+            _ => None,
+        };
+        let given_up = |entry: &Entry| match entry {
+            Entry::Cancelled { seq, .. } => Some(*seq),
+            _ => None,
+        };
         let mut run = Run {
             entries: history.entries.clone(),
             is_trimmed,
             requests: BTreeMap::new(),
+            answers: history.entries.iter().enumerate().filter_map(answered).collect(),
+            given_up: history.entries.iter().filter_map(given_up).collect(),
             is_known: false,
             may_detach: true,
             record,
@@ -215,18 +229,15 @@ impl Run {
 
     /// Returns the position of a request's answer, and the answer.
     fn answer(&self, seq: u64) -> Option<(usize, &Entry)> {
-        let is_answer = |entry: &Entry| matches!(entry, Entry::Answered { seq: of, .. } if *of == seq);
-        self.entries.iter().enumerate().rfind(|(_, entry)| is_answer(entry))
-    }
-
-    /// Whether a request was given up.
-    fn is_given_up(&self, seq: u64) -> bool {
-        self.entries.iter().any(|entry| matches!(entry, Entry::Cancelled { seq: of, .. } if *of == seq))
+        self.answers.get(&seq).map(|at| (*at, &self.entries[*at]))
     }
 
     /// Whether the instance still waits for the answer to a request, and is not about to ask again.
     fn waits_for(&self, seq: u64) -> bool {
         let goes_on = !self.record.status.is_ended() || matches!(self.record.status, Status::Failed(_));
-        goes_on && self.answer(seq).is_none() && !self.is_given_up(seq) && !self.record.rewound.contains(&seq)
+        goes_on
+            && !self.answers.contains_key(&seq)
+            && !self.given_up.contains(&seq)
+            && !self.record.rewound.contains(&seq)
     }
 }
