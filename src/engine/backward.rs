@@ -6,7 +6,7 @@
 //! forgotten requests are not used again, so that nothing that is still under way for them reaches
 //! the instance.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::builtins::Effect;
@@ -89,7 +89,6 @@ impl Backward {
             Some(Followed::Live(instance)) => Some(&**instance),
             _ => None,
         };
-        let requests = rest.iter().filter(|entry| matches!(entry, Entry::Requested { .. }));
         Ok(Backward {
             mail: later(record, entries, rest, &open.keys().copied().collect(), &resent),
             resent,
@@ -97,7 +96,7 @@ impl Backward {
             releases,
             children: children(record, rest, present),
             next: entries.iter().filter_map(number_after).max().unwrap_or(0),
-            forgotten: requests.filter_map(|entry| forgotten(entry, rest)).collect(),
+            forgotten: forgotten(rest),
             kept: kept.to_vec(),
         })
     }
@@ -200,10 +199,7 @@ pub(super) fn custom(kept: &[Entry]) -> Option<Data> {
 /// Returns the children of forgotten calls that have not answered. Children with a chosen id go on,
 /// since the same call finds them again, and so do those that were detached.
 fn children(record: &InstanceRecord, rest: &[Entry], present: Option<&Instance>) -> Vec<String> {
-    let is_answered = |wanted: u64| {
-        let answers = |entry: &Entry| matches!(entry, Entry::Answered { seq, .. } if *seq == wanted);
-        rest.iter().any(answers)
-    };
+    let answered: HashSet<u64> = rest.iter().filter_map(answered).collect();
     let is_own = |open: &Open| match &open.request.what {
         RequestKind::Orchestration { options, .. } => {
             let child = options::recorded_child(options);
@@ -217,9 +213,17 @@ fn children(record: &InstanceRecord, rest: &[Entry], present: Option<&Instance>)
     });
     let open = |seq: &u64| match present {
         Some(present) => present.evaluation.open.get(seq).is_some_and(|open| is_own(open)),
-        None => !is_answered(*seq),
+        None => !answered.contains(seq),
     };
     called.filter(open).map(|seq| record.child_id(seq)).collect()
+}
+
+/// Returns the number of the request that an entry answers.
+pub(super) fn answered(entry: &Entry) -> Option<u64> {
+    match entry {
+        Entry::Answered { seq, .. } => Some(*seq),
+        _ => None,
+    }
 }
 
 /// Returns the number after that of a request, or the number that a rewind set.
@@ -231,14 +235,22 @@ fn number_after(entry: &Entry) -> Option<u64> {
     }
 }
 
-/// Returns a request that is forgotten, with its outcome, as text for people.
-fn forgotten(entry: &Entry, rest: &[Entry]) -> Option<(u64, String)> {
-    let Entry::Requested { seq, .. } = entry else { return None };
-    let outcome = rest.iter().find_map(|later| match later {
-        Entry::Answered { seq: of, result: Ok(_), .. } if of == seq => Some("done"),
-        Entry::Answered { seq: of, .. } if of == seq => Some("failed"),
-        Entry::Cancelled { seq: of, .. } if of == seq => Some("cancelled"),
+/// Returns the requests that are forgotten, with their outcomes, as text for people.
+fn forgotten(rest: &[Entry]) -> Vec<(u64, String)> {
+    let outcome = |entry: &Entry| match entry {
+        Entry::Answered { seq, result: Ok(_), .. } => Some((*seq, "done")),
+        Entry::Answered { seq, .. } => Some((*seq, "failed")),
+        Entry::Cancelled { seq, .. } => Some((*seq, "cancelled")),
         _ => None,
-    });
-    Some((*seq, format!("{}, {}", described(entry), outcome.unwrap_or("under way"))))
+    };
+    // The first outcome of a request counts.
+    let outcomes: HashMap<u64, &str> = rest.iter().rev().filter_map(outcome).collect();
+    let request = |entry: &Entry| match entry {
+        Entry::Requested { seq, .. } => {
+            let outcome = outcomes.get(seq).copied().unwrap_or("under way");
+            Some((*seq, format!("{}, {outcome}", described(entry))))
+        }
+        _ => None,
+    };
+    rest.iter().filter_map(request).collect()
 }

@@ -4,13 +4,13 @@
 //! were open there are made again under its own id: what is under way for the other instance is
 //! not for this one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use crate::builtins::Effect;
 use crate::machine::{Image, RequestKind};
 
-use super::backward::{Section, custom, section};
+use super::backward::{Section, answered, custom, section};
 use super::entry::{Entry, RecordedRequest};
 use super::follow::{Followed, follow};
 use super::history::History;
@@ -79,7 +79,8 @@ impl Branch {
             .map(|open| (open.request.seq, open.describe()))
             .collect();
         record.rewound = open.filter(|open| open.is_message()).map(|open| open.request.seq).collect();
-        let kept = entries.iter().filter_map(|entry| kept(entry, entries)).collect();
+        let answered: HashSet<u64> = entries.iter().filter_map(answered).collect();
+        let kept = entries.iter().filter_map(|entry| kept(entry, &answered)).collect();
         Ok(Branch { record, image: image.clone(), entries: entries.to_vec(), kept, again })
     }
 }
@@ -94,7 +95,7 @@ fn is_made_again(open: &Open) -> bool {
 }
 
 /// Returns a step that was done and has an effect on others, as text for people.
-fn kept(entry: &Entry, entries: &[Entry]) -> Option<(u64, String)> {
+fn kept(entry: &Entry, answered: &HashSet<u64>) -> Option<(u64, String)> {
     let Entry::Requested { seq, what, .. } = entry else { return None };
     let has_effect = match what {
         RecordedRequest::Effect(_) => {
@@ -102,6 +103,5 @@ fn kept(entry: &Entry, entries: &[Entry]) -> Option<(u64, String)> {
         }
         _ => true,
     };
-    let is_done = entries.iter().any(|entry| matches!(entry, Entry::Answered { seq: of, .. } if of == seq));
-    (has_effect && is_done).then(|| (*seq, described(entry)))
+    (has_effect && answered.contains(seq)).then(|| (*seq, described(entry)))
 }
