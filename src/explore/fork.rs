@@ -12,11 +12,11 @@ use crate::engine::{
     Args, Entry, GRACE, History, InstanceRecord, Mismatch, RecordedRequest, Standing, describe_request,
     described, due_time, stand,
 };
-use crate::machine::{Data, EntityId, ErrorData, Machine, Progress, Request, RequestKind, Value};
+use crate::machine::{Data, ErrorData, Machine, Progress, Request, RequestKind, Value};
 use crate::machine::{format, instance_handle};
-use crate::model::evaluate::{Chooser, Done, Moment};
+use crate::model::evaluate::{Chooser, Done, Moment, Nothing};
 use crate::model::message::asked;
-use crate::model::{Evaluator, Program, Stop, View};
+use crate::model::{Evaluator, Program, Stop};
 use crate::syntax::Place;
 
 /// The fuel of a run between two answers, and the greatest number of answers.
@@ -326,11 +326,12 @@ impl Run<'_> {
             }
             _ => return Ok(None),
         };
+        // For a mock there are no entities and no instances beside the run.
         let now = Moment { clock: vec![self.now], ..Moment::default() };
         let key = format!("{}-{}", self.record.id, request.seq);
         let mut chooser = InTurn { taken: &mut self.taken, name };
         let done =
-            self.evaluator.perform_once(&asked(request.clone()), &key, 1, &now, &Nobody, &mut chooser)?;
+            self.evaluator.perform_once(&asked(request.clone()), &key, 1, &now, &Nothing, &mut chooser)?;
         match done.world {
             Some(_) => Err(Stop::Fault("a mock that is an operation of an entity has no entity here".into())),
             None => Ok(Some(done)),
@@ -382,23 +383,6 @@ impl Chooser for InTurn<'_> {
 
     fn bits(&mut self) -> u64 {
         0
-    }
-}
-
-/// The view of a mock: there are no entities and no instances beside the run.
-struct Nobody;
-
-impl View for Nobody {
-    fn state(&self, _: &EntityId) -> Option<Data> {
-        None
-    }
-
-    fn states(&self, _: &str) -> Vec<(Data, Data)> {
-        Vec::new()
-    }
-
-    fn outcome(&self, _: &str) -> Value {
-        Value::Null
     }
 }
 

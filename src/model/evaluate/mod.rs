@@ -21,7 +21,7 @@ use super::notices::Notices;
 use super::part::{ByHash, Part, fingerprint};
 use super::program::{Program, Subject};
 
-pub use outcomes::Chooser;
+pub use outcomes::{Chooser, Nothing};
 
 /// A suspended evaluation: the machine as bytes. Its requests are named by the fibers that wait for
 /// them.

@@ -451,7 +451,7 @@ impl Evaluator<'_> {
 }
 
 /// A view with nothing in it.
-struct Nothing;
+pub struct Nothing;
 
 impl View for Nothing {
     fn state(&self, _: &EntityId) -> Option<Data> {
