@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use crate::check;
+use crate::code::modules_hash;
 use crate::engine::query::{self, InstanceFilter, Paging};
 use crate::engine::{
     Address, ClientCall, Engine, Event, InstanceRecord, Known, Message as Sent, SCHEDULES, Tree, build_image,
@@ -181,10 +182,8 @@ impl Serving<'_> {
         modules: &[(String, String)],
         permissions: &Permissions,
     ) -> Result<Reply, String> {
-        let program = check::load_stored(modules).ok_or("the program has no modules")?;
-        let image = build_image(&program)?;
+        let image = new_program(self.images, modules)?;
         let names = orchestrations(&image.code).into_iter().map(|(name, _)| name.to_string()).collect();
-        self.images.insert(image.code.hash, image.clone());
         let permissions = permissions.and(&self.settings.permissions);
         let mut main = InstanceRecord::new("", image.code.hash, &file, "", Data::default(), self.now());
         main.permissions = permissions.clone();
@@ -282,12 +281,7 @@ impl Serving<'_> {
             Some(image) => image.clone(),
             // The program is that of another instance.
             None if modules.is_empty() => known_image(self.images, record.program, &self.committer.view())?,
-            None => {
-                let program = check::load_stored(modules).ok_or("the program has no modules")?;
-                let image = build_image(&program)?;
-                self.images.insert(image.code.hash, image.clone());
-                image
-            }
+            None => new_program(self.images, modules)?,
         };
         match image.code.hash == record.program {
             true => Ok(image),
@@ -408,4 +402,16 @@ impl Serving<'_> {
         }
         Ok(Reply::Rewound(steps))
     }
+}
+
+/// Returns a program that is ready to run. An error says why there is none.
+pub(super) fn new_program(images: &mut Images, modules: &[(String, String)]) -> Result<Rc<Image>, String> {
+    let hash = modules_hash(modules.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+    if let Some(image) = images.get(&hash) {
+        return Ok(image.clone());
+    }
+    let program = check::load_stored(modules).ok_or("the program has no modules")?;
+    let image = build_image(&program)?;
+    images.insert(image.code.hash, image.clone());
+    Ok(image)
 }

@@ -5,17 +5,14 @@
 
 use std::rc::Rc;
 
-use crate::check;
-use crate::code::modules_hash;
 use crate::engine::{
-    Backward, Branch, Event, InstanceRecord, Known, SCHEDULES, Upgrade, Verdict, build_image, judge,
-    known_id, known_image, read_history, read_record, stale_programs,
+    Backward, Branch, Event, InstanceRecord, Known, SCHEDULES, Upgrade, Verdict, judge, known_id,
+    known_image, read_history, read_record, stale_programs,
 };
 use crate::machine::{IfExists, Image, bad_own_id};
 
-use super::Images;
 use super::command::{Forking, Judgement, Reply, Upgrading};
-use super::serve::Serving;
+use super::serve::{Serving, new_program};
 
 impl Serving<'_> {
     /// Judges upgrades, and adopts the program where it fits.
@@ -116,16 +113,4 @@ impl Serving<'_> {
         }
         Ok(Reply::Forked { kept, again })
     }
-}
-
-/// Returns a program that is ready to run. An error says why there is none.
-fn new_program(images: &mut Images, modules: &[(String, String)]) -> Result<Rc<Image>, String> {
-    let hash = modules_hash(modules.iter().map(|(name, text)| (name.as_str(), text.as_str())));
-    if let Some(image) = images.get(&hash) {
-        return Ok(image.clone());
-    }
-    let program = check::load_stored(modules).ok_or("the program has no modules")?;
-    let image = build_image(&program)?;
-    images.insert(image.code.hash, image.clone());
-    Ok(image)
 }
