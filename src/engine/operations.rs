@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 
+use crate::code::Entity;
 use crate::machine::{
     Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value, find_operation, sql,
 };
@@ -45,10 +46,13 @@ enum Next {
 impl Slot {
     /// Brings the state to the version of a program, before an operation of the program. Returns the
     /// fuel that this took. After an error the state is as it was.
-    fn migrate(&mut self, entity: &EntityId, image: &Rc<Image>) -> Result<u64, ErrorData> {
-        let State::Known(Some(state)) = &self.state else { return Ok(0) };
-        let Some(declared) = image.code.find_entity(&entity.name) else { return Ok(0) };
+    fn migrate(&mut self, entity: &EntityId, image: &Rc<Image>, declared: &Entity) -> Result<u64, ErrorData> {
         let newest = declared.migrations.len() as u32;
+        let State::Known(Some(state)) = &self.state else {
+            // A state that the operation makes has the program's version.
+            self.version = newest;
+            return Ok(0);
+        };
         if self.version == newest {
             return Ok(0);
         }
@@ -188,7 +192,7 @@ impl Engine {
         let declared = image.code.find_entity(name).ok_or_else(unknown)?;
         let found = find_operation(declared, name, operation)?;
         self.scheduler.spend(args.0.len() as u64 / BYTES);
-        self.scheduler.spend(slot.migrate(entity, image)?);
+        self.scheduler.spend(slot.migrate(entity, image, declared)?);
         let args = args.items();
         let state = match &slot.state {
             State::Known(state) => state.clone(),
@@ -249,8 +253,6 @@ impl Engine {
                 let result = result.and_then(|value| {
                     if let Some(state) = machine.take_state()? {
                         let (value, data) = state.unzip();
-                        let declared = machine.image.code.find_entity(&entity.name);
-                        slot.version = declared.map_or(0, |declared| declared.migrations.len() as u32);
                         let bytes = data.as_ref().map_or(0, |data| data.0.len() as u64);
                         self.scheduler.spend(bytes / BYTES);
                         slot.state = State::Known(value);
