@@ -199,9 +199,7 @@ fn runs_of_conformance_programs_become_tests() {
                     (record, history)
                 })
                 .collect();
-            let modules: Vec<(String, String)> =
-                image.code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
-            match written(&modules, &tree) {
+            match written(&image.code.sources.texts(), &tree) {
                 Ok(_) => count += 1,
                 Err(why) => refused.push((why, program.name.clone())),
             }

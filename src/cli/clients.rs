@@ -49,7 +49,7 @@ pub fn start(start: Start) -> Result<u8, Problem> {
     record.permissions = permissions;
     let due = after.map(|after| record.created.saturating_add(after));
     record.begins_later(due);
-    let modules = code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
+    let modules = code.sources.texts();
     let named = start.id.is_none().then(|| start.name.clone());
     let if_exists = start.if_exists.into();
     begin(store, Starting { record, modules, named, if_exists }, start.awaited, start.store)

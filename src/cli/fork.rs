@@ -277,9 +277,7 @@ fn start(asked: &Fork, at: u64, new: String) -> Result<u8, Problem> {
             let checked = program::read(file)?;
             program::report(&checked, file)?;
             let code = program::code(&checked, file)?;
-            let modules =
-                code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
-            (Some(file.display().to_string()), modules)
+            (Some(file.display().to_string()), code.sources.texts())
         }
     };
     let mut store = Access::open(&asked.store.store)?;

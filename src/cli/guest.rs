@@ -63,8 +63,7 @@ pub fn visit(
         },
         None => access::own_id(&id)?,
     }
-    let modules = &script.image.code.sources.files;
-    let modules = modules.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
+    let modules = script.image.code.sources.texts();
     // The process that has the store chooses a new id.
     let named = (run.id.is_none() && known.is_none()).then(|| stem(&script.file));
     let guest = host::unique();

@@ -163,7 +163,7 @@ pub fn deploy(deploy: Deploy) -> Result<u8, Problem> {
         program::report(&checked, file)?;
         let code = program::code(&checked, file)?;
         program::image(code.clone(), file)?;
-        let modules = code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
+        let modules = code.sources.texts();
         let file = file.display().to_string();
         commands.push((file.clone(), Command::Deploy { file, modules, permissions: permissions.clone() }));
     }

@@ -67,7 +67,7 @@ pub fn upgrade(asked: Upgrade) -> Result<u8, Problem> {
     let checked = program::read_restricted(&asked.to, &Permissions::default())?;
     program::report(&checked, &asked.to)?;
     let code = program::code(&checked, &asked.to)?;
-    let modules = code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
+    let modules = code.sources.texts();
     let new = New { file: &asked.to, image: program::image(code, &asked.to)?, modules };
     let mut store = Access::open(&asked.store.store)?;
     let records = match &asked.id {

@@ -86,6 +86,6 @@ impl Program {
     /// Returns the texts of the program's modules, including the standard library that it was
     /// compiled with.
     pub(super) fn modules(&self) -> Vec<(String, String)> {
-        self.code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect()
+        self.code.sources.texts()
     }
 }

@@ -53,6 +53,11 @@ impl Sources {
         (self.files.len() - 1) as u32
     }
 
+    /// Returns the names and the texts of all files.
+    pub fn texts(&self) -> Vec<(String, String)> {
+        self.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect()
+    }
+
     /// Returns the text of a place, or an empty text if the place lies outside.
     pub fn snippet(&self, place: Place) -> &str {
         self.files
