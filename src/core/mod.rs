@@ -345,6 +345,13 @@ pub struct VarInfo {
     pub own: bool,
 }
 
+impl VarInfo {
+    /// Returns the properties of a variable that the lowering makes.
+    fn made(name: &str) -> VarInfo {
+        VarInfo { name: name.into(), cell: false, early: false, given: false, own: false }
+    }
+}
+
 /// A lowered declaration.
 #[derive(Debug)]
 pub enum Item {

@@ -229,7 +229,7 @@ impl<'p> Lower<'_, 'p> {
 
     fn fresh(&mut self, name: &str) -> Var {
         let vars = &mut self.all.variables[self.module].vars;
-        vars.push(VarInfo { name: name.into(), cell: false, early: false, given: false, own: false });
+        vars.push(VarInfo::made(name));
         (vars.len() - 1) as Var
     }
 

@@ -325,13 +325,7 @@ impl Lower<'_, '_> {
         let bound = &self.program().modules[self.module].bound;
         let variables = &mut self.all.variables[self.module].vars;
         let mut fresh = |name: &str| {
-            variables.push(VarInfo {
-                name: name.into(),
-                cell: false,
-                early: false,
-                given: false,
-                own: false,
-            });
+            variables.push(VarInfo::made(name));
             (variables.len() - 1) as Var
         };
         let mut decider = Decider::new(&mut fresh);
