@@ -15,11 +15,11 @@ use common::outside;
 use common::program::{Program, areas, programs};
 use common::promises::{all_records, check_rest};
 use common::sim::{Crash, World};
-use common::worlds::{check_logs, many_program};
+use common::worlds::{check_logs, checkpoints, many_program, often};
 use common::{Random, image, image_with, setting};
 use durable::engine::{
-    Active, Address, Checkpoints, Engine, Event, InstanceRecord, Message, Output, Replayed, Status, Tree,
-    keys, read_history, read_record, replay,
+    Active, Address, Engine, Event, InstanceRecord, Message, Output, Replayed, Status, Tree, keys,
+    read_history, read_record, replay,
 };
 use durable::kv::{Arrival, Read, Receipt, Source};
 use durable::machine::{Data, EntityId, Image, Value, format};
@@ -95,17 +95,6 @@ fn random_worlds_over_partitions_keep_their_promises() {
     }
     println!("{runs} runs, {crashes} crashes of all partitions, {alone} of one");
     assert!(runs < 10 || (crashes > 0 && alone > 0), "nothing crashed");
-}
-
-fn often(seed: u64) -> Crash {
-    [Crash::Never, Crash::OneIn(10), Crash::OneIn(40)][(seed % 3) as usize]
-}
-
-fn checkpoints(seed: u64) -> Checkpoints {
-    match seed % 4 {
-        0 | 1 => Checkpoints { after: 0, ..Checkpoints::default() },
-        _ => Checkpoints::default(),
-    }
 }
 
 fn many(seed: u64) -> Result<(u32, u32), String> {

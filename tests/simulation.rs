@@ -17,11 +17,11 @@ use common::operator::{self, Operator};
 use common::program::{Program, areas, programs};
 use common::sim::{Bug, Crash, World};
 use common::steps;
-use common::worlds::{check_logs, many_program, program};
+use common::worlds::{check_logs, checkpoints, many_program, often, program};
 use common::{Random, image, image_with, setting};
 use durable::code::Code;
 use durable::engine::fault::{self, Fault};
-use durable::engine::{Checkpoints, Replayed, Status, read_history, replay};
+use durable::engine::{Replayed, Status, read_history, replay};
 use durable::machine::Image;
 
 fn one(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
@@ -52,19 +52,6 @@ fn one(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
 
 fn failed(seed: u64, world: &World, text: &str, reason: String) -> String {
     format!("seed {seed}: {reason}\n{text}\n{}", world.trace.join("\n"))
-}
-
-/// Returns the settings of a run. Half of the runs write a checkpoint with each chunk of a history.
-fn checkpoints(seed: u64) -> Checkpoints {
-    match seed % 4 {
-        0 | 1 => Checkpoints { after: 0, ..Checkpoints::default() },
-        _ => Checkpoints::default(),
-    }
-}
-
-/// Returns how often a run crashes. A third of the runs never crash.
-fn often(seed: u64) -> Crash {
-    [Crash::Never, Crash::OneIn(10), Crash::OneIn(40)][(seed % 3) as usize]
 }
 
 #[test]

@@ -8,23 +8,11 @@ use std::collections::BTreeSet;
 use common::operator::{self, Operator};
 use common::place::{Place, await_that};
 use common::program::{areas, programs};
-use common::sim::{Crash, World};
-use common::worlds::many_program;
+use common::sim::World;
+use common::worlds::{checkpoints, many_program, often};
 use common::{Random, image};
 use durable::archive::{Traced, trace};
-use durable::engine::Checkpoints;
 use durable::engine::fault::{self, Fault};
-
-fn often(seed: u64) -> Crash {
-    [Crash::Never, Crash::OneIn(10), Crash::OneIn(40)][(seed % 3) as usize]
-}
-
-fn checkpoints(seed: u64) -> Checkpoints {
-    match seed % 4 {
-        0 | 1 => Checkpoints { after: 0, ..Checkpoints::default() },
-        _ => Checkpoints::default(),
-    }
-}
 
 /// A world whose operators reuse ids, suspend, cancel, terminate, purge, repair and rewind.
 fn operated(seed: u64) -> World {

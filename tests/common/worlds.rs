@@ -2,7 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use durable::engine::Checkpoints;
+
 use super::Random;
+use super::sim::Crash;
+
+/// Returns the settings of a run. Half of the runs write a checkpoint with each chunk of a history.
+pub fn checkpoints(seed: u64) -> Checkpoints {
+    match seed % 4 {
+        0 | 1 => Checkpoints { after: 0, ..Checkpoints::default() },
+        _ => Checkpoints::default(),
+    }
+}
+
+/// Returns how often a run crashes. A third of the runs never crash.
+pub fn often(seed: u64) -> Crash {
+    [Crash::Never, Crash::OneIn(10), Crash::OneIn(40)][(seed % 3) as usize]
+}
 
 /// Returns a program of random statements. Every form of waiting occurs.
 pub fn program(random: &mut Random) -> String {
