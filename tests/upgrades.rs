@@ -270,20 +270,8 @@ orchestration o() {
     await_that(|| place.history("x").iter().filter(|entry| entry["kind"] == "answered").count() == 3);
     let child = "x:3";
     assert_eq!(place.status(child), "running");
-    place.put(
-        "new.df",
-        &text.replace("async kid(first)", "async note(first)").replace("receive(\"second\")", "0"),
-    );
-    let found: Json = serde_json::from_str(&common::place::out(&place.run(&[
-        "upgrade",
-        "x",
-        "--to",
-        "new.df",
-        "--dry-run",
-        "--json",
-    ])))
-    .expect("JSON");
-    let entry = found["entry"].to_string();
+    let new = text.replace("async kid(first)", "async note(first)").replace("receive(\"second\")", "0");
+    let entry = verdict(&place, &new)["entry"].to_string();
     place.ok(&["upgrade", "x", "--to", "new.df", "--from", &entry]);
     // The events are taken again.
     assert_eq!(place.result("x"), json!([0, 1, 1]));
