@@ -41,12 +41,11 @@ pub fn fork(asked: Fork) -> Result<u8, Problem> {
     let sources = Shown::new(&code.sources, &file);
     let forked = go_on(&program, &record, &history, at as usize, &given)
         .map_err(|why| cannot(&sources, &asked, why))?;
-    let unused = unused(&given, &forked);
     match asked.json {
         true => print(&lines(&forked).iter().map(|line| format!("{line}\n")).collect::<String>())?,
         false => print(&told(&sources, &record, at, &forked))?,
     }
-    for request in unused {
+    for request in &forked.unused {
         note(&format!("no request is `{request}`, so its answer was not used"));
     }
     Ok(0)
@@ -142,23 +141,6 @@ fn cannot(shown: &Shown<'_>, asked: &Fork, why: CannotFork) -> Problem {
             Problem::new(FAILED, format!("{} can't go on: {why}", asked.id))
         }
     }
-}
-
-/// Returns the requests of answers that no request got.
-fn unused<'g>(given: &'g [Given], forked: &Forked) -> Vec<&'g str> {
-    let is_used = |given: &&Given| {
-        forked.steps.iter().any(|step| match step {
-            ForkStep::Answered(answer) if answer.source == Source::Given => {
-                let ForkAnswer { seq, what, .. } = &**answer;
-                given.request.trim_start_matches('#') == seq.to_string()
-                    || what.as_str() == given.request
-                    || what.starts_with(&format!("{}(", given.request))
-                    || what.contains(&format!(".{}(", given.request))
-            }
-            _ => false,
-        })
-    };
-    given.iter().filter(|given| !is_used(given)).map(|given| given.request.as_str()).collect()
 }
 
 /// Describes a run that went on, for people.

@@ -89,6 +89,8 @@ pub struct Forked {
     pub end: ForkEnd,
     /// The requests that happened from the entry on, and are not made here.
     pub missing: Vec<(u64, String)>,
+    /// The requests of given answers that no request got.
+    pub unused: Vec<String>,
 }
 
 /// The reason why a run can't go on.
@@ -126,6 +128,7 @@ pub fn fork(
         rest,
         used: BTreeSet::new(),
         given,
+        unused: given.iter().collect(),
         now: before.last().map_or(record.created, Entry::time),
         open: BTreeMap::new(),
         answers: BTreeMap::new(),
@@ -143,7 +146,8 @@ pub fn fork(
     }
     let end = run.go_on().map_err(CannotFork::Stopped)?;
     let missing = run.missing();
-    Ok(Forked { steps: run.steps, end, missing })
+    let unused = run.unused.iter().map(|given| given.request.clone()).collect();
+    Ok(Forked { steps: run.steps, end, missing, unused })
 }
 
 fn number(entry: &Entry) -> Option<u64> {
@@ -173,6 +177,8 @@ struct Run<'a> {
     /// The positions of the requests in `rest` that were made here.
     used: BTreeSet<usize>,
     given: &'a [Given],
+    /// The given answers that no request got yet.
+    unused: Vec<&'a Given>,
     now: i64,
     /// The open requests, with the number that each had in what happened.
     open: BTreeMap<u64, (Request, Option<u64>)>,
@@ -229,6 +235,9 @@ impl Run<'_> {
         let Coming { seq, result, source } = coming;
         let Some((request, number)) = self.open.remove(&seq) else { return };
         let happened = number.and_then(|number| self.answer_of(number)).map(|(_, result)| result);
+        if source == Source::Given {
+            self.unused.retain(|given| !is_for(&given.request, &request));
+        }
         let what = describe_request(&request);
         let answer = ForkAnswer { seq, what, result: result.clone(), source, happened };
         self.steps.push(ForkStep::Answered(Box::new(answer)));
