@@ -32,7 +32,7 @@ impl Engine {
 
     /// Whether other partitions or clients wait for the next writes.
     pub fn sends(&self) -> bool {
-        !self.batch.transit.is_empty()
+        self.batch.transit.is_awaited()
     }
 
     /// Returns the approximate number of changes in the next writes.

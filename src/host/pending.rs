@@ -57,7 +57,7 @@ impl Pending {
 
     /// Returns whether others wait for what is to be written.
     pub(crate) fn sends(&self) -> bool {
-        !self.transit.is_empty()
+        self.transit.is_awaited()
     }
 
     /// Returns whether there is nothing to write.

@@ -51,6 +51,11 @@ impl Transit {
         self.sends.is_empty() && self.consumed.is_empty() && self.answers.is_empty()
     }
 
+    /// Whether other partitions or clients wait for the batch. Nobody waits for what it consumes.
+    pub fn is_awaited(&self) -> bool {
+        !self.sends.is_empty() || !self.answers.is_empty()
+    }
+
     /// Adds the parts of a later batch, so that one batch does what both say.
     pub fn join(&mut self, later: Transit) {
         for (to, body) in later.sends {
