@@ -106,17 +106,20 @@ pub(super) struct Unseen {
 impl Unseen {
     /// Adds a batch, if anybody follows.
     pub(super) fn add(&mut self, batch: &Arc<Batch>, is_followed: bool) {
-        let bytes = batch.bytes();
-        if !is_followed || self.bytes + bytes > MOST_BYTES {
-            *self = Unseen { has_lost: true, ..Unseen::default() };
+        if !is_followed {
+            return self.lose();
         }
-        if is_followed && bytes <= MOST_BYTES {
+        let bytes = batch.bytes();
+        if self.bytes + bytes > MOST_BYTES {
+            self.lose();
+        }
+        if bytes <= MOST_BYTES {
             self.batches.push(batch.clone());
             self.bytes += bytes;
         }
     }
 
-    /// Drops everything, since something has changed that is not known here.
+    /// Drops everything, since something has changed that is not kept or not known here.
     pub(super) fn lose(&mut self) {
         *self = Unseen { has_lost: true, ..Unseen::default() };
     }
