@@ -41,6 +41,13 @@ struct Progress {
     asked: Option<Instant>,
 }
 
+impl Progress {
+    /// Whether somebody follows the changes.
+    fn is_followed(&self) -> bool {
+        self.asked.is_some_and(|asked| asked.elapsed() < FOLLOWED)
+    }
+}
+
 /// The error that the host has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ended;
@@ -63,8 +70,12 @@ impl Reads {
 
     /// Adds the changes of a durable batch for followers.
     pub(crate) fn changed(&self, batch: &Batch) {
-        self.progress().applied += 1;
-        let batch = if self.is_followed() { batch.clone() } else { Batch::default() };
+        let is_followed = {
+            let mut progress = self.progress();
+            progress.applied += 1;
+            progress.is_followed()
+        };
+        let batch = if is_followed { batch.clone() } else { Batch::default() };
         self.is_durable(&Arc::new(batch));
     }
 
@@ -76,7 +87,7 @@ impl Reads {
 
     /// Whether somebody follows the changes.
     pub(crate) fn is_followed(&self) -> bool {
-        self.progress().asked.is_some_and(|asked| asked.elapsed() < FOLLOWED)
+        self.progress().is_followed()
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -124,7 +135,7 @@ impl Reads {
     pub(super) fn is_durable(&self, batch: &Arc<Batch>) {
         let mut progress = self.progress();
         progress.durable = progress.applied;
-        let is_followed = progress.asked.is_some_and(|asked| asked.elapsed() < FOLLOWED);
+        let is_followed = progress.is_followed();
         progress.unseen.add(batch, is_followed);
         drop(progress);
         self.shared.changed.notify_all();
