@@ -64,10 +64,7 @@ impl Instance {
 impl Engine {
     /// Breaks the circle that an instance at rest is in or waits for, if there is one.
     pub(super) fn break_circle(&mut self, id: &Arc<str>) {
-        let seen = match &self.placement {
-            Some(_) => self.courier.seen_to_wait.remove(id).unwrap_or_default(),
-            None => Waits::new(),
-        };
+        let seen = self.courier.seen_to_wait.remove(id).unwrap_or_default();
         self.look_for_circle(seen, id);
     }
 
@@ -99,7 +96,7 @@ impl Engine {
             if waits.contains_key(&id) {
                 continue;
             }
-            if self.placement.is_some() && !self.is_here(&id) {
+            if !self.is_here(&id) {
                 away = Some(id);
                 continue;
             }
