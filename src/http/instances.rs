@@ -202,9 +202,13 @@ async fn one(
 
 /// Returns the record of an instance, or the problem that there is none.
 pub async fn record(service: &Service, id: &str) -> Result<InstanceRecord, Problem> {
+    known(service, id).await?.ok_or_else(|| Problem::no_instance(id))
+}
+
+/// Returns the record of an instance, if there is one.
+async fn known(service: &Service, id: &str) -> Result<Option<InstanceRecord>, Problem> {
     let wanted = id.to_string();
-    let found = service.ask(move |reads| Ok(reads.instance(&wanted)?)).await?;
-    found.ok_or_else(|| Problem::no_instance(id))
+    service.ask(move |reads| Ok(reads.instance(&wanted)?)).await
 }
 
 /// Returns the record of an instance, at its end or after some time.
@@ -354,8 +358,7 @@ struct Code {
 async fn has_code(service: &Service, code: &Code, id: &str, event: &str) -> Result<bool, Problem> {
     let Some(code) = &code.code else { return Ok(false) };
     // Whoever has no right learns nothing of an instance, not even whether there is one.
-    let wanted = id.to_string();
-    let found = service.ask(move |reads| Ok(reads.instance(&wanted)?)).await?;
+    let found = known(service, id).await?;
     Ok(found.is_some_and(|record| service.keys().is_event_code(code, id, record.life, event)))
 }
 
