@@ -104,6 +104,12 @@ impl Server {
         self.ask("POST", path, body)
     }
 
+    /// Begins an instance.
+    fn begin(&self, function: &str, args: Json, id: &str) {
+        let body = json!({"function": function, "args": args, "id": id}).to_string();
+        assert_eq!(self.post("/api/v1/instances", &body).code, 202);
+    }
+
     /// Sends a request with these headers alone.
     fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
         let mut more: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
@@ -196,9 +202,8 @@ fn clients_can_not_name_secrets() {
 
 /// Returns the data of lossless JSON in base64.
 fn data_of(json: &str) -> String {
-    use base64::Engine as _;
     let data = durable::machine::json::stored_data(json).expect("data");
-    base64::engine::general_purpose::STANDARD.encode(&data.0)
+    BASE64.encode(&data.0)
 }
 
 /// Each request with the code that it gets, and for problems their kind.
@@ -534,8 +539,7 @@ fn links_are_for_one_instance() {
     let folder = folder();
     let server = Server::start(folder.path());
     for id in ["l1", "l2"] {
-        let body = json!({"function": "order", "args": [1], "id": id}).to_string();
-        assert_eq!(server.post("/api/v1/instances", &body).code, 202);
+        server.begin("order", json!([1]), id);
     }
     let code = server.keys.instance_code("l1");
     let status = |id: &str| {
@@ -557,8 +561,7 @@ fn a_callback_url_is_for_one_event() {
     let program = json!({"file": "ask.df", "modules": {"ask.df": text}}).to_string();
     assert_eq!(server.post("/api/v1/programs", &program).code, 200);
     let begin = |server: &Server, id: &str| {
-        let body = json!({"function": "ask", "args": [1], "id": id}).to_string();
-        assert_eq!(server.post("/api/v1/instances", &body).code, 202);
+        server.begin("ask", json!([1]), id);
         loop {
             let shown = server.get(&format!("/api/v1/instances/{}", id.replace('/', "%2F"))).json();
             if let Some(url) = shown["custom"].as_str() {
@@ -605,8 +608,7 @@ fn a_callback_url_is_for_one_event() {
 fn codes_of_instances_open_no_events() {
     let folder = folder();
     let server = Server::start(folder.path());
-    let body = json!({"function": "order", "args": [1], "id": "l1"}).to_string();
-    assert_eq!(server.post("/api/v1/instances", &body).code, 202);
+    server.begin("order", json!([1]), "l1");
     let code = server.keys.instance_code("l1");
     let raise = format!("/api/v1/instances/l1/events/approved?code={code}");
     assert_eq!(server.send("POST", &raise, &[], "1").code, 401);
@@ -621,18 +623,14 @@ fn metrics_count_what_has_happened() {
         let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
         line.and_then(|value| value.parse::<f64>().ok())
     };
-    let start = |function: &str, args: Json, id: &str| {
-        let body = json!({"function": function, "args": args, "id": id}).to_string();
-        assert_eq!(server.post("/api/v1/instances", &body).code, 202);
-    };
     assert_eq!(line(&server.get("/metrics").text, "durable_started_total{function=\"order\"}"), None);
-    start("order", json!([1]), "m1");
+    server.begin("order", json!([1]), "m1");
     // Its activity is tried twice.
-    start("order", json!([101]), "m2");
-    start("holding", json!(["ada"]), "m3");
+    server.begin("order", json!([101]), "m2");
+    server.begin("holding", json!(["ada"]), "m3");
     assert_eq!(server.get("/api/v1/instances/m2?wait=20").json()["status"], "failed");
     while server.get("/api/v1/locks").json()["items"][0]["held_by"] != "m3" {}
-    start("holding", json!(["ada"]), "m4");
+    server.begin("holding", json!(["ada"]), "m4");
     while server.get("/api/v1/locks").json()["items"][0]["waiting"][0]["owner"] != "m4" {}
     let metrics = server.get("/metrics").text;
     let wanted = [
@@ -810,10 +808,7 @@ fn foreign_requests_are_refused() {
 fn pages_are_the_whole_list() {
     let folder = folder();
     let server = Server::start(folder.path());
-    let start = |n: usize| {
-        let body = json!({"function": "double", "args": [n], "id": format!("p{n:03}")}).to_string();
-        assert_eq!(server.post("/api/v1/instances", &body).code, 202);
-    };
+    let start = |n: usize| server.begin("double", json!([n]), &format!("p{n:03}"));
     (0..60).for_each(start);
     let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {
@@ -877,10 +872,7 @@ fn the_feed_goes_on_where_it_was() {
     let server = Server::start(folder.path());
     let begin = feed(&server, None, |events| !events.is_empty());
     assert_eq!(begin[0].0, "begin");
-    let start = |id: &str| {
-        let body = json!({"function": "double", "args": [1], "id": id}).to_string();
-        assert_eq!(server.post("/api/v1/instances", &body).code, 202);
-    };
+    let start = |id: &str| server.begin("double", json!([1]), id);
     start("one");
     start("two");
     let ended = |events: &[(String, String, Json)], id: &str| {
