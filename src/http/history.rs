@@ -33,7 +33,13 @@ pub fn routes() -> Router<Service> {
 
 /// Reads the history of an instance.
 pub fn read(reads: &Reads, id: &str) -> Result<(InstanceRecord, History), Problem> {
-    let (record, mut history) = reads.history(id)?.ok_or_else(|| Problem::no_instance(id))?;
+    reads.history(id)?.ok_or_else(|| Problem::no_instance(id))
+}
+
+/// Reads the history of an instance, with places in the present program. An upgraded instance is
+/// replayed for them.
+fn read_placed(reads: &Reads, id: &str) -> Result<(InstanceRecord, History), Problem> {
+    let (record, mut history) = read(reads, id)?;
     // The source that is shown is that of the present program.
     if history.entries.iter().any(|entry| matches!(entry, Entry::Upgraded { .. }))
         && let Ok(program) = load_modules(record.program, &reads.modules(record.program)?)
@@ -105,7 +111,7 @@ async fn entries(
     let limit = limit(searched.limit)?;
     service
         .ask(move |reads| {
-            let (record, history) = read(reads, &id)?;
+            let (record, history) = read_placed(reads, &id)?;
             let texts = Texts::read(reads, &record);
             let first = searched.after.map_or(0, |after| after.saturating_add(1));
             let kinds = kinds(&history);
@@ -177,7 +183,7 @@ async fn bars(
     }
     let (mut drawing, children) = service
         .ask(move |reads| {
-            let (record, history) = read(reads, &id)?;
+            let (record, history) = read_placed(reads, &id)?;
             let texts = Texts::read(reads, &record);
             let steps = timeline::steps(&record, &history);
             let now = host::now();
@@ -260,7 +266,7 @@ async fn waits(
 ) -> Result<Json<Body>, Problem> {
     service
         .ask(move |reads| {
-            let (record, history) = read(reads, &id)?;
+            let (record, history) = read_placed(reads, &id)?;
             if record.status.is_ended() {
                 return Ok(Json(json!({"items": []})));
             }
