@@ -74,26 +74,16 @@ impl Engine {
 
     // ---- arrivals
 
-    /// Consumes an arrival by the next writes. Returns false if it was taken in before, in which
-    /// case the caller must do nothing for it. The engine calls this for what partitions send; the
-    /// driver calls it for the requests of clients.
-    pub fn takes(&mut self, receipt: Receipt) -> bool {
-        self.courier.takes(receipt, &mut self.batch)
-    }
-
-    /// Forgets an arrival of a client, which can't be seen any more.
-    pub fn forgets(&mut self, client: u64) {
-        self.courier.of_clients.remove(&client);
-    }
-
-    /// Answers a client's request by the next writes.
-    pub fn answers(&mut self, client: u64, answer: Vec<u8>) {
-        self.batch.transit.answers.push((client, answer));
+    /// Answers a client's request by the next writes, which consume the request, too. Whoever
+    /// passes requests on passes each on once.
+    pub fn answers(&mut self, request: Receipt, answer: Vec<u8>) {
+        self.batch.transit.consumed.push(request);
+        self.batch.transit.answers.push((request.number, answer));
     }
 
     /// Takes in what another partition has sent.
     pub(super) fn take_in(&mut self, incoming: Incoming) {
-        if !self.takes(incoming.receipt) {
+        if !self.courier.takes(incoming.receipt, &mut self.batch) {
             return;
         }
         for item in incoming.items {

@@ -31,13 +31,7 @@ impl Answer {
                 // The client may be gone.
                 let _ = sender.send(reply);
             }
-            Answer::Stored(request) => {
-                if engine.takes(request) {
-                    engine.answers(request.number, reply.to_stored());
-                    // Whoever passes arrivals on passes each on once.
-                    engine.forgets(request.number);
-                }
-            }
+            Answer::Stored(request) => engine.answers(request, reply.to_stored()),
         }
     }
 }
