@@ -10,6 +10,7 @@ use crate::permissions::Permissions;
 use super::active::Doing;
 use super::address::{Address, LifeId};
 use super::entity::Hold;
+use super::entry::Entry;
 use super::events::{Ending, Leaving, Output, StepId};
 use super::history::History;
 use super::instance::Instance;
@@ -152,6 +153,16 @@ impl Engine {
                 self.programs.deploy(name, Deployed { program, permissions: permissions.clone(), version });
             }
         }
+    }
+
+    /// Takes in a stored instance, which goes on where its history ends.
+    pub(super) fn load(&mut self, record: InstanceRecord, history: History, image: Rc<Image>) {
+        // An imported history may have a later time.
+        let last = history.entries.last().map_or(record.created, Entry::time);
+        self.scheduler.reach(last);
+        self.programs.is_stored(record.program);
+        self.wanted.came(&Address::instance(&record.id));
+        self.add(record, history, image, false);
     }
 
     /// Puts an instance into memory, with the mail that waits for it.

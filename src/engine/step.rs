@@ -7,7 +7,7 @@ use hashbrown::HashSet;
 
 use crate::builtins::{Effect, Route};
 use crate::kv::Batch;
-use crate::machine::{Data, EntityId, Image};
+use crate::machine::{Data, EntityId};
 use crate::permissions::Permissions;
 use crate::syntax::tree::SCHEDULES;
 
@@ -16,7 +16,6 @@ use super::calls::Calls;
 use super::checkpoint::Checkpoints;
 use super::courier::Courier;
 use super::entity::Entities;
-use super::entry::Entry;
 use super::events::{Event, Leaving, Output, StepId};
 use super::functions;
 use super::gate::Gated;
@@ -294,16 +293,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// Takes in a stored instance, which goes on where its history ends.
-    fn load(&mut self, record: InstanceRecord, history: History, image: Rc<Image>) {
-        // An imported history may have a later time.
-        let last = history.entries.last().map_or(record.created, Entry::time);
-        self.scheduler.reach(last);
-        self.programs.is_stored(record.program);
-        self.wanted.came(&Address::instance(&record.id));
-        self.add(record, history, image, false);
     }
 
     /// Fires the timers and the delayed signals that are due.
