@@ -66,8 +66,7 @@ impl Engine {
     /// Answers a call of an operation.
     pub(super) fn answer_call(&mut self, entity: &EntityId, mail: &Mail, result: Result<Data, ErrorData>) {
         let Message::Call { caller, operation, args, .. } = &mail.message else { return };
-        let is_away = self.placement.is_some() && !self.is_here(&caller.instance);
-        if !caller.is_outside() || is_away {
+        if !caller.is_outside() || !self.is_here(&caller.instance) {
             return self.reply(mail, caller.clone(), result);
         }
         if let Some(id) = caller.client_id() {

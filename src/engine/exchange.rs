@@ -9,6 +9,7 @@ use crate::machine::{Data, EntityId, ErrorData};
 use super::address::{Address, LifeId, Waiter};
 use super::events::Leaving;
 use super::message::{Mail, Message, StoredMail};
+use super::placement::Placement;
 use super::step::Engine;
 use super::transit::{self, Incoming, Item};
 use super::waits::{self, Waits};
@@ -23,7 +24,8 @@ impl Engine {
 
     /// Whether an entity belongs to another partition.
     pub(super) fn is_elsewhere(&self, entity: &EntityId) -> bool {
-        self.placement.is_some() && self.elsewhere(&Address::entity(entity.clone())).is_some()
+        let is_away = |placement: &Placement| placement.partition_of_entity(entity) != placement.own;
+        self.placement.as_ref().is_some_and(is_away)
     }
 
     // ---- sending
@@ -46,11 +48,10 @@ impl Engine {
 
     /// Tells other partitions that a critical section was left that holds these entities of theirs.
     pub(super) fn release_away(&mut self, owner: &LifeId, entities: Vec<EntityId>) {
+        let Some(placement) = &self.placement else { return };
         let mut by_partition: BTreeMap<Partition, Vec<EntityId>> = BTreeMap::new();
         for entity in entities {
-            if let Some(partition) = self.elsewhere(&Address::entity(entity.clone())) {
-                by_partition.entry(partition).or_default().push(entity);
-            }
+            by_partition.entry(placement.partition_of_entity(&entity)).or_default().push(entity);
         }
         for (partition, entities) in by_partition {
             let item = Item::Release { owner: owner.clone(), entities };

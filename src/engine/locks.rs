@@ -34,8 +34,7 @@ impl Engine {
 
     /// Notes that an instance asks for entities or holds them, if all are of this partition.
     pub(super) fn asks(&mut self, owner: &Waiter, set: &[EntityId]) {
-        let is_away = |engine: &Engine| engine.elsewhere(&Address::instance(&owner.instance)).is_some();
-        if self.placement.is_none() || !(is_away(self) || self.is_spread(set)) {
+        if self.is_here(&owner.instance) && !self.is_spread(set) {
             self.entities.owners.entry(owner.life_id()).or_insert_with(|| set.to_vec());
         }
     }

@@ -14,7 +14,7 @@ use super::step::Engine;
 impl Engine {
     /// Whether an instance belongs to the partition of this engine.
     pub fn is_here(&self, id: &str) -> bool {
-        self.placement.as_ref().is_none_or(|placement| placement.has(&Address::instance(id)))
+        self.placement.as_ref().is_none_or(|placement| placement.partition_of_id(id) == placement.own)
     }
 
     /// Returns the time at which each timer is due, in order.

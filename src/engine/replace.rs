@@ -59,8 +59,8 @@ impl Engine {
     ///
     /// Instances of other partitions stay. They are trees of their own from now on.
     pub(super) fn purge(&mut self, mut tree: Tree) {
-        if let Some(placement) = &self.placement {
-            tree.keep(|id| placement.has(&Address::instance(id)));
+        if self.placement.is_some() {
+            tree.keep(|id| self.is_here(id));
         }
         for (asked, set) in std::mem::take(&mut tree.sections) {
             self.withdraw_spread(&asked, &set);

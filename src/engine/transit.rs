@@ -161,20 +161,19 @@ pub fn divide(placement: &Placement, body: &[u8]) -> Result<BTreeMap<Partition, 
             }
             append_item(body, item);
         };
-        let of = |entity: &EntityId| placement.partition_of(&Address::entity(entity.clone()));
         match &item {
             Item::Versions(_) => {}
             Item::Mail(to, _) => add(placement.partition_of(to), &item),
             Item::Release { owner, entities } => {
                 for entity in entities {
                     let one = Item::Release { owner: owner.clone(), entities: vec![entity.clone()] };
-                    add(of(entity), &one);
+                    add(placement.partition_of_entity(entity), &one);
                 }
             }
-            Item::Waits { id, .. } => add(placement.partition_of(&Address::instance(id)), &item),
+            Item::Waits { id, .. } => add(placement.partition_of_id(id), &item),
             Item::Withdraw { set, at, .. } => {
                 if let Some(entity) = usize::try_from(*at).ok().and_then(|at| set.get(at)) {
-                    add(of(entity), &item);
+                    add(placement.partition_of_entity(entity), &item);
                 }
             }
         }
@@ -270,13 +269,9 @@ mod tests {
         let divided = divide(&placement, &body).expect("a body");
         let of = |item: &Item| match item {
             Item::Mail(to, _) => Some(placement.partition_of(to)),
-            Item::Release { entities, .. } => {
-                Some(placement.partition_of(&Address::entity(entities[0].clone())))
-            }
-            Item::Withdraw { set, at, .. } => {
-                Some(placement.partition_of(&Address::entity(set[*at as usize].clone())))
-            }
-            Item::Waits { id, .. } => Some(placement.partition_of(&Address::instance(id))),
+            Item::Release { entities, .. } => Some(placement.partition_of_entity(&entities[0])),
+            Item::Withdraw { set, at, .. } => Some(placement.partition_of_entity(&set[*at as usize])),
+            Item::Waits { id, .. } => Some(placement.partition_of_id(id)),
             Item::Versions(_) => None,
         };
         let mut count = 0;
