@@ -18,8 +18,8 @@ pub(super) struct Courier {
     pub told: BTreeSet<Partition>,
     /// The number of the last arrival of each partition. Those of one partition come in order.
     last: BTreeMap<Source, u64>,
-    /// For instances that are being read, those of other partitions that were seen to wait for
-    /// them.
+    /// For instances that are being read, those that were seen to wait for them. It is empty if
+    /// there is only one partition.
     pub seen_to_wait: BTreeMap<Arc<str>, Waits>,
 }
 

@@ -225,9 +225,7 @@ impl Engine {
     pub(super) fn left(&mut self, id: &str) {
         self.active.remove(id);
         self.uses.leave(id);
-        if self.placement.is_some() {
-            self.courier.seen_to_wait.remove(id);
-        }
+        self.courier.seen_to_wait.remove(id);
     }
 
     /// Stops an instance that can't go on, though it has not ended. Messages to it wait.
