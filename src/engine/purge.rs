@@ -134,9 +134,9 @@ pub(super) fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
         || (1..=by.execution).any(|execution| later(execution) == id)
 }
 
-/// Returns the writes that remove programs that no instance, entity or deployed function needs, and texts without
-/// programs. Errors are reasons in words. In a store of several partitions, another partition may
-/// be about to use a program that nothing uses yet, so nothing is removed there.
+/// Returns the writes that remove programs that no instance, entity or deployed function needs, and
+/// texts without programs. Errors are reasons in words. In a store of several partitions, another
+/// partition may be about to use a program that nothing uses yet, so nothing is removed there.
 pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
     let mut used: HashSet<Vec<u8>> = HashSet::new();
     for (_, bytes) in store.all(keys::INSTANCES)? {

@@ -119,13 +119,11 @@ impl Instance {
         let doing = if ended { Doing::Nothing } else { self.doing() };
         if !self.saving.indexed.is_some_and(|entry| doing.is_served_by(entry, now)) {
             self.saving.indexed = Some(doing);
-            let root = || self.record.root.clone();
+            let active = |due| Active { root: self.record.root.clone(), due }.encode();
             match doing {
                 Doing::Nothing => batch.delete(keys::active(id)),
-                Doing::Something => batch.put(keys::active(id), Active { root: root(), due: None }.encode()),
-                Doing::Waiting(due) => {
-                    batch.put(keys::active(id), Active { root: root(), due: Some(due) }.encode());
-                }
+                Doing::Something => batch.put(keys::active(id), active(None)),
+                Doing::Waiting(due) => batch.put(keys::active(id), active(Some(due))),
             }
         }
         bytes
