@@ -59,7 +59,8 @@ pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<
                 }
                 None => None,
             };
-            let version = read_version(store, entity)?;
+            // An entity without a state has no version, and a store may be far away.
+            let version = if state.is_some() { read_version(store, entity)? } else { 0 };
             Ok(Event::Entity { entity: (**entity).clone(), state, version, deployed })
         }
     }
