@@ -8,7 +8,7 @@ use durable::engine::{Placement, keys, placement::slot_of_key};
 use durable::kv::{Arrival, Batch, MemoryTree, Partition, Read, Receipt, Source, Store, StoreError, Visit};
 
 /// The beginnings of the keys that each partition has of its own.
-const OWN: [&[u8]; 3] = [keys::LINES, keys::ANSWERS, b"s/"];
+const OWN: [&[u8]; 3] = [keys::LINES, keys::ANSWERS, keys::OWN];
 const TRANSIT: &[u8] = b"!t";
 
 fn is_own(key: &[u8]) -> bool {
