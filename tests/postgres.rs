@@ -336,6 +336,20 @@ fn of_many_workers_one_gets_a_partition() {
 }
 
 #[test]
+fn many_processes_make_one_schema() {
+    let Some(server) = server() else { return };
+    for _ in 0..3 {
+        let url = url(&server.url(&server.database()));
+        let was_there: Vec<bool> = thread::scope(|scope| {
+            let init = || Cluster::init(&url, &Init::default(), &patience()).expect("a schema").was_there;
+            let threads: Vec<_> = (0..6).map(|_| scope.spawn(init)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("an answer")).collect()
+        });
+        assert_eq!(was_there.iter().filter(|was_there| !**was_there).count(), 1, "{was_there:?}");
+    }
+}
+
+#[test]
 fn two_owners_by_mistake_write_one_history() {
     let Some(place) = place(1) else { return };
     // Each takes the partition from the other whenever it is fenced.

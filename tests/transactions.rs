@@ -265,6 +265,25 @@ fn attempts_at_one_time_wait_for_one_another() {
 }
 
 #[test]
+fn the_table_of_results_is_made_once() {
+    let Some(server) = postgres::server() else { return };
+    let shown = prints(&format!(
+        r#"
+        let db = sql.connect("{}")
+        db.execute("create table t (n int)")
+        let add = ["insert into t values (1)"]
+        for _ in 1..=20 {{
+            db.execute("drop table if exists durable_steps")
+            all((1..=12).map(fn _ => async db.transaction(add)))
+        }}
+        print(db.query("select count(*) as c from t"))
+        "#,
+        server.url(&server.database())
+    ));
+    assert_eq!(shown, "[{c: 240}]\n");
+}
+
+#[test]
 fn transactions_that_collide_are_tried_again() {
     let Some(server) = postgres::server() else { return };
     let shown = prints(&format!(

@@ -109,8 +109,10 @@ fn unreadable(column: &str, ty: &Type, error: tokio_postgres::Error) -> Trouble 
 
 // ---- transactions
 
-/// Makes the table of the results of steps.
-const STEPS: &str = "create table if not exists durable_steps \
+/// Makes the table of the results of steps. `if not exists` lets two sessions begin to make a table
+/// at once, and fails for one of them, so they take turns.
+const STEPS: &str = "select pg_advisory_xact_lock(hashtext('durable_steps')); \
+                     create table if not exists durable_steps \
                      (key text primary key, result bytea, at timestamptz not null default now())";
 
 /// Begins a transaction. With a key, the result may be there already, from an attempt that was
@@ -178,8 +180,6 @@ fn is_about(trouble: &Trouble, code: &str) -> bool {
 
 async fn make_steps(lent: &mut Lent) -> Tried<()> {
     match simple(lent, STEPS).await {
-        // Another process has just made it.
-        Err(trouble) if is_about(&trouble, "23505") || is_about(&trouble, "42P07") => Ok(()),
         Err(trouble) if is_about(&trouble, "42501") || is_about(&trouble, "3F000") => {
             let message = "the table `durable_steps` is not there, and this user may not make it; its owner can: \
                            `create table durable_steps (key text primary key, result bytea, at timestamptz not null default now())`. \

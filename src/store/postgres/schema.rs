@@ -106,8 +106,13 @@ fn make(pool: &Pool, init: &Init) -> Result<bool, StoreError> {
     Ok(made)
 }
 
+/// Lets one process at a time make or change a schema. Two that did so at once would fail at rows of
+/// PostgreSQL's own tables.
+const ALONE: &str = "select pg_advisory_xact_lock(hashtext('durable'));";
+
 fn in_transaction(connection: &mut Connection, statements: &[&str]) -> Result<(), Failure> {
-    connection.transaction("begin", |connection| connection.execute(&statements.join("\n")))
+    let statements = format!("{ALONE}\n{}", statements.join("\n"));
+    connection.transaction("begin", |connection| connection.execute(&statements))
 }
 
 /// Returns the statements that give a role a right.
