@@ -9,25 +9,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
+use tokio::task::spawn_blocking;
 
 use crate::api::Followed;
 use crate::engine::query;
 use crate::engine::{ChangeKind, Lifecycle};
 use crate::host::Reads;
 
+use super::kept::Kept;
 use super::problem::Problem;
 
 /// The time for which the index is kept after it was used.
 const KEPT: Duration = Duration::from_secs(120);
+/// The time after which the index follows the store again.
+const KEEP_UP: Duration = Duration::from_millis(200);
 /// The largest number of instances for which the index is made before anybody asks.
 const EARLY: usize = 250_000;
 /// The number of instances that are read at once.
 const READ: usize = 1_000;
 
 /// The index, if there is one.
+#[derive(Clone)]
 pub struct Catalogs {
     reads: Reads,
-    current: Arc<Mutex<Option<Catalog>>>,
+    current: Arc<Mutex<Kept<Catalog>>>,
 }
 
 /// All instances, by age.
@@ -83,15 +88,10 @@ impl Catalogs {
         Catalogs { reads, current: Arc::default() }
     }
 
-    /// Returns a means to use the index on another thread.
-    pub fn handle(&self) -> Catalogs {
-        Catalogs { reads: self.reads.clone(), current: self.current.clone() }
-    }
-
     /// Looks at the index, which has everything that is durable now. The first look reads all
-    /// instances.
+    /// instances. Blocks, so it runs on a thread of a runtime that may block.
     pub fn look<T>(&self, look: impl FnOnce(&Catalog) -> T) -> Result<T, Problem> {
-        let mut current = lock(&self.current);
+        let mut current = self.current();
         let catalog = match current.take() {
             Some(mut catalog) => catalog.catch_up(&self.reads)?.then_some(catalog),
             None => None,
@@ -100,35 +100,53 @@ impl Catalogs {
             Some(catalog) => Some(catalog),
             None => Catalog::read(&self.reads, usize::MAX)?,
         };
-        let Some(catalog) = catalog else { return Err(Problem::stopped()) };
-        let catalog = current.insert(catalog);
+        let Some(mut catalog) = catalog else { return Err(Problem::stopped()) };
         catalog.used = Instant::now();
-        Ok(look(catalog))
+        let looked = look(&catalog);
+        self.put(&mut current, catalog);
+        Ok(looked)
     }
 
-    /// Makes the index before anybody asks, unless the store is large.
+    /// Makes the index before anybody asks, unless the store is large. Blocks, as `look` does.
     pub fn prepare(&self) {
-        let mut current = lock(&self.current);
-        if current.is_none() {
-            *current = Catalog::read(&self.reads, EARLY).ok().flatten();
+        let mut current = self.current();
+        if !current.is_there()
+            && let Ok(Some(catalog)) = Catalog::read(&self.reads, EARLY)
+        {
+            self.put(&mut current, catalog);
         }
     }
 
-    /// Drops the index if nobody has used it for a while, and otherwise lets it follow the store,
-    /// so that the next look finds few changes. Returns whether the index is still there.
-    pub fn keep_up(&self) -> bool {
-        let mut current = lock(&self.current);
-        let Some(catalog) = &mut *current else { return false };
-        let stays = catalog.used.elapsed() < KEPT && catalog.catch_up(&self.reads).unwrap_or(false);
-        if !stays {
-            *current = None;
+    /// Puts the index in its place, and lets a task follow it.
+    fn put(&self, current: &mut Kept<Catalog>, catalog: Catalog) {
+        if current.put(catalog) {
+            tokio::spawn(self.clone().follow());
         }
-        stays
     }
-}
 
-fn lock(current: &Mutex<Option<Catalog>>) -> MutexGuard<'_, Option<Catalog>> {
-    current.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Lets the index follow the store, so that the next look finds few changes, until nobody has
+    /// used it for a while.
+    async fn follow(self) {
+        loop {
+            tokio::time::sleep(KEEP_UP).await;
+            let catalogs = self.clone();
+            match spawn_blocking(move || catalogs.keep_up()).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => return self.current().end(),
+            }
+        }
+    }
+
+    /// Returns whether the index stays.
+    fn keep_up(&self) -> bool {
+        self.current()
+            .turn(|catalog| catalog.used.elapsed() < KEPT && catalog.catch_up(&self.reads).unwrap_or(false))
+    }
+
+    fn current(&self) -> MutexGuard<'_, Kept<Catalog>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Catalog {

@@ -19,6 +19,7 @@ mod guard;
 mod history;
 mod input;
 mod instances;
+mod kept;
 mod listen;
 mod measures;
 mod metrics;

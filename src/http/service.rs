@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
@@ -17,9 +15,6 @@ use super::feed::Feed;
 use super::measures::Metrics;
 use super::problem::Problem;
 use super::tally::Counts;
-
-/// The time after which the index follows the store again.
-const KEEP_UP: Duration = Duration::from_millis(200);
 
 /// The settings of a server.
 #[derive(Clone)]
@@ -46,8 +41,6 @@ struct Inner {
     feed: Feed,
     catalogs: Catalogs,
     counts: Counts,
-    /// Whether a task lets the index follow the store.
-    keeps_up: AtomicBool,
     metrics: Metrics,
 }
 
@@ -59,7 +52,6 @@ impl Service {
             feed: Feed::new(reads.clone()),
             catalogs: Catalogs::new(reads.clone()),
             counts: Counts::default(),
-            keeps_up: AtomicBool::new(false),
             reads,
             options,
             metrics: Metrics::default(),
@@ -77,10 +69,6 @@ impl Service {
 
     pub fn feed(&self) -> &Feed {
         &self.inner.feed
-    }
-
-    pub fn catalogs(&self) -> &Catalogs {
-        &self.inner.catalogs
     }
 
     pub fn counts(&self) -> &Counts {
@@ -106,35 +94,15 @@ impl Service {
         &self,
         look: impl FnOnce(&Catalog) -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let catalogs = self.inner.catalogs.handle();
-        let looked = spawn_blocking(move || catalogs.look(look)).await.map_err(|_| Problem::stopped())??;
-        self.keep_up();
-        Ok(looked)
+        let catalogs = self.inner.catalogs.clone();
+        spawn_blocking(move || catalogs.look(look)).await.map_err(|_| Problem::stopped())?
     }
 
     /// Makes the index of instances before anybody asks.
     pub async fn prepare(self) {
-        let catalogs = self.inner.catalogs.handle();
-        if spawn_blocking(move || catalogs.prepare()).await.is_ok() {
-            self.keep_up();
-        }
-    }
-
-    /// Lets the index follow the store, as long as it is there.
-    fn keep_up(&self) {
-        if !self.inner.keeps_up.swap(true, Ordering::AcqRel) {
-            let service = self.clone();
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(KEEP_UP).await;
-                    let catalogs = service.inner.catalogs.handle();
-                    if !spawn_blocking(move || catalogs.keep_up()).await.unwrap_or(false) {
-                        break;
-                    }
-                }
-                service.inner.keeps_up.store(false, Ordering::Release);
-            });
-        }
+        let catalogs = self.inner.catalogs.clone();
+        // Whoever asks first makes the index if this fails.
+        let _ = spawn_blocking(move || catalogs.prepare()).await;
     }
 
     /// Asks queries on a thread that may block.
