@@ -58,7 +58,6 @@ impl Server {
     }
 
     fn with(folder: &Path, more: &[&str]) -> Server {
-        let store = folder.join("store");
         fs::write(folder.join("orders.df"), PROGRAM).expect("a program");
         let deployed = Command::new(DURABLE)
             .current_dir(folder)
@@ -66,6 +65,12 @@ impl Server {
             .output()
             .expect("durable runs");
         assert!(deployed.status.success(), "{}", String::from_utf8_lossy(&deployed.stderr));
+        Server::serve(folder, more)
+    }
+
+    /// Serves the store in a folder as it is.
+    fn serve(folder: &Path, more: &[&str]) -> Server {
+        let store = folder.join("store");
         let mut child = Command::new(DURABLE)
             .current_dir(folder)
             .args(["serve", "--store", "store", "--http", "127.0.0.1:0"])
@@ -379,6 +384,9 @@ fn every_route_has_its_codes() {
         ("POST", "/api/v1/entities/None/cy/call/deposit", "", 404, "unknown_entity"),
         ("GET", "/api/v1/entities/Account/ada", "", 200, ""),
         ("GET", "/api/v1/entities/None/ada", "", 404, "unknown_entity"),
+        ("GET", "/api/v1/entities/Account", "", 200, ""),
+        ("GET", "/api/v1/entities/None", "", 404, "unknown_entity"),
+        ("POST", "/api/v1/entities/Account", "", 405, "wrong_method"),
         ("GET", "/api/v1/entities?name=Account&limit=1", "", 200, ""),
         ("GET", "/api/v1/entities?cursor=zz", "", 400, "bad_request"),
         ("GET", "/api/v1/locks", "", 200, ""),
@@ -427,6 +435,34 @@ fn every_route_has_its_codes() {
         assert!(Instant::now() < until, "the signal is not taken in");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The declared operations are those of the newest program, wherever the program has the entity.
+#[test]
+fn an_entity_has_the_operations_of_its_newest_program() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let operations = |server: &Server| server.get("/api/v1/entities/Account").json()["operations"].clone();
+    let deposit = json!([{"operation": "deposit", "doc": "", "params": [{"name": "n", "default": null}],
+        "least": 1, "most": 1}]);
+    assert_eq!(operations(&server), deposit);
+    let newer = json!({"file": "bank.df", "modules": {
+        "bank.df": "import \"accounts.df\" as accounts\norchestration look(who) => accounts.Account(who).balance()",
+        "accounts.df": "/// Money.\nentity Account {\n  state {balance: 0}\n  /// Pays in.\n  \
+                        on deposit(n, note = \"none\") { state.balance += n }\n  on balance() => state.balance\n}",
+    }});
+    assert_eq!(server.post("/api/v1/programs", &newer.to_string()).code, 200);
+    let found = server.get("/api/v1/entities/Account").json();
+    assert_eq!((&found["file"], &found["doc"]), (&json!("accounts.df"), &json!("Money.")));
+    assert_eq!(found["state"], "{balance: 0}");
+    let newest = json!([
+        {"operation": "deposit", "doc": "Pays in.", "least": 1, "most": 2,
+            "params": [{"name": "n", "default": null}, {"name": "note", "default": "\"none\""}]},
+        {"operation": "balance", "doc": "", "params": [], "least": 0, "most": 0},
+    ]);
+    assert_eq!(found["operations"], newest);
+    server.kill();
+    assert_eq!(operations(&Server::serve(folder.path(), &[])), newest, "after a restart");
 }
 
 /// The management API of Azure: each request with the code that it gets there.
@@ -706,6 +742,7 @@ fn scopes_permit_what_they_say() {
         ("GET", "/api/v1/instances/x/output", "", Scope::Read),
         ("GET", "/api/v1/instances/x/waits", "", Scope::Read),
         ("GET", "/api/v1/entities", "", Scope::Read),
+        ("GET", "/api/v1/entities/Account", "", Scope::Read),
         ("GET", "/api/v1/entities/Account/x", "", Scope::Read),
         ("GET", "/api/v1/locks", "", Scope::Read),
         ("GET", "/api/v1/programs", "", Scope::Read),

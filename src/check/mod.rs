@@ -5,6 +5,7 @@
 //! Every name is resolved, and every construct is in an allowed place. Nothing here runs anything.
 
 mod contexts;
+pub mod declared;
 mod foreign;
 mod load;
 mod needed;

@@ -229,6 +229,11 @@ pub fn entity(store: &dyn Read, entity: &EntityId) -> Result<Option<EntityView>,
     Ok(Some(EntityView { entity: entity.clone(), state, hold, mail }))
 }
 
+/// Returns the newest program that declares an entity, or `None` if none does.
+pub fn program_of_entity(store: &dyn Read, name: &str) -> Result<Option<ProgramHash>, ReadError> {
+    Ok(deployed(store, name)?.map(|deployed| deployed.program))
+}
+
 /// Returns entities in the order of their keys' bytes.
 pub fn entities(
     store: &dyn Read,

@@ -10,7 +10,8 @@ use serde_json::{Value as Body, json};
 
 use crate::api::{Answer, Command, Queries, Query, QueryError, Reply};
 use crate::archive::forms;
-use crate::engine::query::{Cursor, EntityFilter, EntityView, Page, Paging};
+use crate::check::declared;
+use crate::engine::query::{self, Cursor, EntityFilter, EntityView, Page, Paging};
 use crate::host::unique;
 use crate::machine::{Data, EntityId, bad_own_id, error};
 
@@ -26,6 +27,7 @@ const CALL_SECONDS: f64 = 60.0;
 pub fn routes() -> Router<Service> {
     Router::new()
         .route("/entities", get(list))
+        .route("/entities/{name}", get(declaration))
         .route("/entities/{name}/{key}", get(one))
         .route("/entities/{name}/{key}/drop-message", post(drop_message))
         .route("/entities/{name}/{key}/signal/{operation}", post(signal))
@@ -118,6 +120,39 @@ pub async fn view(service: &Service, entity: EntityId) -> Result<EntityView, Pro
     let name = entity.name.clone();
     let found = service.ask(move |reads| Ok(reads.entity(&entity)?)).await?;
     found.ok_or_else(|| no_entity(&name))
+}
+
+/// Answers with the operations that the newest program with an entity declares.
+async fn declaration(
+    _: Reader,
+    State(service): State<Service>,
+    Path(name): Path<String>,
+) -> Result<Json<Body>, Problem> {
+    service
+        .ask(move |reads| {
+            let program = reads.ask(|store| query::program_of_entity(store, &name))??;
+            let hash = program.ok_or_else(|| no_entity(&name))?;
+            let modules = reads.modules(hash)?;
+            let found = modules
+                .iter()
+                .find_map(|(file, text)| declared::declared(text, &name).map(|declared| (file, declared)));
+            let (file, declared) = found.ok_or_else(|| no_entity(&name))?;
+            let operations: Vec<Body> = declared.operations.iter().map(operation).collect();
+            Ok(Json(json!({
+                "name": name, "program": hex::encode(hash.0), "file": file, "doc": declared.doc,
+                "state": declared.state, "operations": operations,
+            })))
+        })
+        .await
+}
+
+/// Returns the JSON form of a declared operation. Defaults are as they are written.
+fn operation(operation: &declared::Operation) -> Body {
+    let declared::Operation { name, doc, params } = operation;
+    let shown: Vec<Body> =
+        params.iter().map(|param| json!({"name": param.name, "default": param.default})).collect();
+    let least = params.iter().take_while(|param| param.default.is_none()).count();
+    json!({"operation": name, "doc": doc, "params": shown, "least": least, "most": params.len()})
 }
 
 async fn one(
