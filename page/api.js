@@ -27,13 +27,25 @@ export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
 export const setToken = (token) => sessionStorage.setItem(TOKEN, token.trim());
 export const dropToken = () => sessionStorage.removeItem(TOKEN);
 
+/**
+ * Reads JSON so that numbers keep their digits: 9007199254740993 and 2.0 stay what they are when
+ * they are shown. Older browsers round them.
+ * @param {string} text
+ */
+function exact(text) {
+  const raw = /** @type {any} */ (JSON).rawJSON;
+  if (!raw) return JSON.parse(text);
+  return JSON.parse(text, /** @type {any} */ ((/** @type {string} */ _key, /** @type {any} */ value, /** @type {{source?: string}} */ context) =>
+    (typeof value === "number" && context?.source !== undefined && context.source !== String(value) ? raw(context.source) : value)));
+}
+
 /** @param {string} path @param {RequestInit} [init] */
 async function ask(path, init = {}) {
   const headers = { ...(init.headers ?? {}), authorization: `Bearer ${sessionStorage.getItem(TOKEN) ?? ""}` };
   const answer = await fetch(path, { ...init, headers, cache: "no-store" });
   if (answer.ok) return answer;
   let problem = null;
-  try { problem = await answer.json(); } catch { /* not JSON */ }
+  try { problem = exact(await answer.text()); } catch { /* not JSON */ }
   if (answer.status === 401) dispatchEvent(new Event("signed-out"));
   throw new Refused(answer.status, problem);
 }
@@ -45,7 +57,7 @@ export async function get(path, params = {}) {
     if (value !== undefined && value !== null && value !== "" && value !== false) query.set(key, String(value));
   }
   const text = query.toString();
-  return (await ask(`/api/v1${path}${text ? `?${text}` : ""}`)).json();
+  return exact(await (await ask(`/api/v1${path}${text ? `?${text}` : ""}`)).text());
 }
 
 /** @param {string} path */
@@ -54,16 +66,22 @@ export const getText = async (path) => (await ask(`/api/v1${path}`)).text();
 /** @param {string} path @param {any} [body] */
 export async function post(path, body) {
   const init = { method: "POST", headers: { "content-type": "application/json" }, body: body === undefined ? "" : JSON.stringify(body) };
-  return (await ask(`/api/v1${path}`, init)).json();
+  return exact(await (await ask(`/api/v1${path}`, init)).text());
 }
 
 /** Posts a text that is JSON already. @param {string} path @param {string} body */
 export async function postText(path, body) {
-  return (await ask(`/api/v1${path}`, { method: "POST", headers: { "content-type": "application/json" }, body })).json();
+  return exact(await (await ask(`/api/v1${path}`, { method: "POST", headers: { "content-type": "application/json" }, body })).text());
 }
 
 /** @param {string} id */
 export const instancePath = (id) => `/instances/${encodeURIComponent(id)}`;
+
+/** The path of an entity, such as `Account@ada`. Its name has no `@`. @param {string} entity */
+export const entityPath = (entity) => {
+  const at = entity.indexOf("@");
+  return `/entities/${encodeURIComponent(entity.slice(0, at))}/${encodeURIComponent(entity.slice(at + 1))}`;
+};
 
 // ---- the feed. Browsers allow six connections to a server, so one tab reads and tells the others.
 
@@ -79,6 +97,18 @@ export const isLive = () => alive;
 export function follow(follower) {
   followers.add(follower);
   return () => followers.delete(follower);
+}
+
+/**
+ * Calls a function after changes, at most four times a second. Returns a function that ends this.
+ * @param {() => void} load @param {(change: {event: string, data: any}) => boolean} wanted
+ */
+export function after(load, wanted) {
+  let waiting = 0;
+  const stop = follow((change) => {
+    if (wanted(change) && !waiting) waiting = setTimeout(() => { waiting = 0; load(); }, 250);
+  });
+  return () => { stop(); clearTimeout(waiting); };
 }
 
 /** @param {{event: string, data: any}} change */

@@ -91,10 +91,16 @@ export function short(value, most = 80) {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
+/** JSON in lines. @param {any} value */
+export const pretty = (value) => JSON.stringify(value ?? null, null, 2);
+
 /** A status, told by word, colour and shape. @param {string} status */
 export function badge(status) {
   return h("span", { class: `badge ${status}` }, status);
 }
+
+/** A link to the page of an instance. @param {string} id */
+export const instanceLink = (id) => h("a", { href: `#/instance/${encodeURIComponent(id)}` }, id);
 
 /** A label with its field. @param {string} label @param {any} field */
 export function field(label, field) {

@@ -1,7 +1,7 @@
 // One instance: what it waits for, its timeline, its source, its output and history, and actions.
 
 import { follow, get, instancePath, post, postText } from "./api.js";
-import { ask, badge, field, fill, h, millis, say, short, time, took } from "./dom.js";
+import { ask, badge, field, fill, h, instanceLink, millis, pretty, say, short, time, took } from "./dom.js";
 import { moments } from "./moments.js";
 import { source } from "./source.js";
 import { timeline } from "./timeline.js";
@@ -85,8 +85,8 @@ export function instance(main, rest) {
       h("dl", { class: "facts" },
         fact("Function", record.function), fact("File", h("a", { href: `#/programs/${record.program}/0` }, record.file)),
         fact("Began", time(record.created), record.created), fact(ended ? "Took" : "For", took(end - began)),
-        record.parent && fact("Called by", h("a", { href: `#/instance/${encodeURIComponent(record.parent)}` }, record.parent)),
-        record.root !== id && record.root !== record.parent && fact("Root", h("a", { href: `#/instance/${encodeURIComponent(record.root)}` }, record.root)),
+        record.parent && fact("Called by", instanceLink(record.parent)),
+        record.root !== id && record.root !== record.parent && fact("Root", instanceLink(record.root)),
         record.attempt > 1 && fact("Attempt", record.attempt),
         record.execution > 0 && fact("Continued as new", `${record.execution}×`),
         fact("Arguments", short(record.args, 200)),
@@ -106,7 +106,7 @@ export function instance(main, rest) {
         h("button", { class: "link", onclick: () => { text?.show(item.at); lanes.mark(item.seq); } }, short(item.shown, 120)),
         ` since ${time(item.time)} (${took(Date.now() - millis(item.time))})`,
         item.at && ` · ${item.at.file}:${item.at.line}`,
-        item.child && [" · ", h("a", { href: `#/instance/${encodeURIComponent(item.child)}` }, item.child)],
+        item.child && [" · ", instanceLink(item.child)],
         item.name === "receive" && [" ", h("button", { onclick: () => raise(item.args?.[0] ?? "") }, `Raise ${item.args?.[0] ?? ""}…`)],
         because(id, item))),
       items.length > 50 && h("li", {}, `and ${items.length - 50} more`)),
@@ -122,7 +122,7 @@ export function instance(main, rest) {
       const holder = wait.child ? null : await held(who, wait);
       const next = wait.child ?? holder?.held_by;
       if (!next || depth > 8 || over) return;
-      const link = h("a", { href: `#/instance/${encodeURIComponent(next)}` }, next);
+      const link = instanceLink(next);
       const [other, { items }] = await Promise.all([get(instancePath(next)), get(`${instancePath(next)}/waits`)]);
       const first = items[0];
       chain.appendChild(h("li", {}, holder && `${holder.entity} is held by `, link,
@@ -152,7 +152,7 @@ export function instance(main, rest) {
       Array.isArray(entries) && entries.length > 0 && h("ol", { class: "chain" }, entries.slice(0, 30).map((/** @type {any} */ at) => h("li", {},
         at.place ? [h("button", { class: "link", onclick: () => text?.show(placed(at.place)) }, `in ${at.function}`), line(at.place)] : short(at, 200),
         at.boundary && h("span", { class: "dim" }, ` ${String(at.boundary).toLowerCase()}`)))),
-      value && typeof value === "object" && Object.keys(value).length > 2 && h("pre", {}, JSON.stringify(value, null, 2)));
+      value && typeof value === "object" && Object.keys(value).length > 2 && h("pre", {}, pretty(value)));
     if (entries[0]?.place && !step.dataset.chosen) text?.show(placed(entries[0].place));
   }
 
@@ -223,12 +223,12 @@ export function instance(main, rest) {
     }
     fill(step, h("h2", {}, `${bar.name} #${bar.seq}`),
       h("p", {}, badge(bar.outcome), ` ${bar.kind}, from ${time(bar.from)}, ${took((bar.to ? millis(bar.to) : Date.now()) - millis(bar.from))}`, bar.attempts > 1 && `, ${bar.attempts} attempts`),
-      bar.child && h("p", {}, "Instance ", h("a", { href: `#/instance/${encodeURIComponent(bar.child)}` }, bar.child)));
+      bar.child && h("p", {}, "Instance ", instanceLink(bar.child)));
     const found = await get(`${path}/history`, { limit: 50, seq: bar.seq }).catch(() => ({ items: [] }));
     if (over) return;
     for (const entry of found.items) {
       step.appendChild(h("div", { class: "entry" }, h("b", {}, entry.kind), ` ${time(entry.time)} `,
-        h("pre", {}, JSON.stringify(entry.args ?? entry.value ?? entry.error ?? null, null, 2))));
+        h("pre", {}, pretty(entry.args ?? entry.value ?? entry.error ?? null))));
     }
   }
 
@@ -252,7 +252,7 @@ export function instance(main, rest) {
     if (tab === "output") output();
     else if (tab === "history") entries();
     else if (tab === "steps") steps();
-    else fill(panel, h("pre", { class: "raw", tabIndex: 0 }, JSON.stringify(record, null, 2)));
+    else fill(panel, h("pre", { class: "raw", tabIndex: 0 }, pretty(record)));
   }
 
   async function output() {

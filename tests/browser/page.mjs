@@ -2,22 +2,15 @@
 // CHROMIUM names the browser. Ends non-zero when anything is not as it should be.
 
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { launch, look, serve } from "./server.mjs";
 
-const durable = resolve(process.argv[2]);
 const shots = process.argv[3] ? resolve(process.argv[3]) : null;
 const here = dirname(fileURLToPath(import.meta.url));
 const axe = readFileSync(join(here, "node_modules/axe-core/axe.min.js"), "utf8");
-const folder = mkdtempSync(join(tmpdir(), "durable-page-"));
-const store = join(folder, "store");
-
-writeFileSync(join(folder, "shop.df"), `
+const server = await serve("shop.df", `
 activity charge(n) with {retry: {times: 3, first: 50ms}} {
   if attempt() < 2 { throw {kind: "unavailable", message: "the bank is away"} }
   "receipt {n}"
@@ -35,59 +28,36 @@ orchestration long(n) {
   for i in 0..n { now() }
   receive("go")
 }
-entity Account { state {balance: 0}; on deposit(n) { state.balance += n } }
+entity Account {
+  state {balance: 0}
+  /// Pays money in.
+  on deposit(n, note = "none", by = note.len()) {
+    if n < 0 { throw {kind: "bad_amount", message: "{n} is negative", n} }
+    state.balance += n
+    {balance: state.balance, note}
+  }
+  on balance() => state.balance
+}
 orchestration hold(who) { lock Account(who) { receive("go") } }
 orchestration pay_in(who) => Account(who).deposit(1)
 orchestration blocked(who) => pay_in(who)
 `);
 
-const port = await new Promise((done) => {
-  const probe = createServer();
-  probe.listen(0, "127.0.0.1", () => {
-    const { port } = probe.address();
-    probe.close(() => done(port));
-  });
-});
-const url = `http://127.0.0.1:${port}`;
-const deployed = spawnSync(durable, ["deploy", join(folder, "shop.df"), "--store", store], { encoding: "utf8" });
-assert.equal(deployed.status, 0, deployed.stderr);
-
-let server;
-async function serve() {
-  server = spawn(durable, ["serve", "--store", store, "--http", `127.0.0.1:${port}`], { stdio: ["ignore", "ignore", "pipe"] });
-  await new Promise((done, fail) => {
-    server.stderr.on("data", (text) => { if (String(text).includes("listening")) done(); });
-    server.on("exit", (code) => fail(new Error(`the server ended: ${code}`)));
-  });
-  server.removeAllListeners("exit");
-}
-await serve();
-const token = /^admin (\S+)/m.exec(readFileSync(join(store, "token"), "utf8"))[1];
-
-async function api(path, body) {
-  const answer = await fetch(`${url}/api/v1${path}`, {
-    method: body === undefined ? "GET" : "POST",
-    headers: { authorization: `Bearer ${token}` },
-    body: body === undefined ? undefined : JSON.stringify(body),
-  });
-  assert.ok(answer.ok, `${path}: ${answer.status} ${answer.ok ? "" : await answer.text()}`);
-  return answer.json();
-}
-const start = (name, args, id) => api("/instances", { function: name, args, id });
-
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+const { url, token, folder, api, start } = server;
+const browser = await launch();
 const complaints = [];
 function watched(page) {
   page.on("console", (message) => {
     const text = message.text();
-    // The browser itself tells of a server that is away.
-    if (message.type() === "error" && !text.includes("ERR_") && !text.includes("401")) complaints.push(text);
+    // The browser itself tells of a server that is away, and of operations that failed.
+    const told = ["ERR_", "401", "422"].some((part) => text.includes(part));
+    if (message.type() === "error" && !told) complaints.push(text);
   });
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("dialog", (dialog) => { complaints.push(`a dialog: ${dialog.message()}`); dialog.dismiss(); });
   return page;
 }
-const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+const context = await look(browser, { viewport: { width: 1280, height: 900 } });
 
 const tests = [];
 const test = (name, run) => tests.push([name, run]);
@@ -196,9 +166,9 @@ test("a restart of the server leaves no gap", async () => {
   const page = watched(await context.newPage());
   await page.goto(`${url}/#token=${token}`);
   await page.locator("#live.live").waitFor();
-  server.kill("SIGKILL");
+  server.kill();
   await page.locator("#live.dead").waitFor({ timeout: 10_000 });
-  await serve();
+  await server.begin();
   await start("order", [3, []], "order-after");
   await row(page, "order-after").waitFor({ timeout: 20_000 });
   await page.close();
@@ -214,13 +184,70 @@ test("locks, entities and programs", async () => {
   await page.getByRole("link", { name: "Entities" }).click();
   await page.getByRole("link", { name: "Account@ada" }).waitFor();
   await page.getByRole("link", { name: "Account@ada" }).click();
-  await page.getByRole("button", { name: "Signal…" }).click();
-  await page.getByLabel("Operation").fill("deposit");
-  await page.getByLabel("Arguments, a JSON list").fill("[5]");
-  await page.getByRole("button", { name: "Signal", exact: true }).click();
-  await page.getByText("The signal was sent").waitFor();
+  await page.getByText("Operations of others wait until it is done").waitFor();
   await page.getByRole("link", { name: "Programs" }).click();
   await page.locator("td", { hasText: "shop.df" }).first().waitFor();
+  await page.close();
+});
+
+test("operations are called by the form of their declaration, by keyboard", async () => {
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}`);
+  await page.getByRole("link", { name: "Entities" }).click();
+  // The entity has no state yet.
+  await page.getByLabel("Key").fill("eve");
+  await page.keyboard.press("Enter");
+  await page.getByText("None: the next operation finds the initial one.").waitFor();
+  await page.getByText("Pays money in.").waitFor();
+  await page.getByLabel("n", { exact: true }).focus();
+  await page.keyboard.type("five");
+  await page.keyboard.press("Enter");
+  await page.getByText('Text needs quotes: "five"').waitFor();
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type("9007199254740993");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type('"gift"');
+  await page.keyboard.press("Enter");
+  const outcome = page.locator(".outcomes li").first();
+  const state = page.locator(".state");
+  await outcome.getByText('"note":"gift"').waitFor();
+  // The state follows, and numbers keep their digits.
+  await state.getByText('"balance": 9007199254740993').waitFor();
+  // An error of the operation is shown, and changes nothing.
+  await page.getByLabel("n", { exact: true }).fill("-1");
+  await page.keyboard.press("Enter");
+  await outcome.getByText("failed: bad_amount: -1 is negative").waitFor();
+  // A default that is no JSON can't stand before a later argument.
+  await page.getByLabel("note, ").fill("");
+  await page.getByLabel("n", { exact: true }).fill("1");
+  await page.getByLabel("by, ").fill("2");
+  await page.keyboard.press("Enter");
+  await outcome.getByText('"note":"none"').waitFor();
+  // Other operations.
+  await page.getByRole("combobox", { name: "Operation" }).selectOption("balance");
+  await page.getByRole("button", { name: "Call" }).click();
+  await outcome.getByText("balance() → 9007199254740994").waitFor();
+  await page.getByRole("combobox", { name: "Operation" }).selectOption({ label: "another operation…" });
+  await page.getByLabel("Name of the operation").fill("deposit");
+  await page.getByLabel("Arguments, a JSON list").fill("5");
+  await page.getByRole("button", { name: "Signal" }).click();
+  await page.getByText("The arguments are a list").waitFor();
+  await page.getByLabel("Arguments, a JSON list").fill("[6]");
+  await page.getByRole("button", { name: "Signal" }).click();
+  await outcome.getByText("deposit(6) was sent as a signal").waitFor();
+  await state.getByText('"balance": 9007199254741000').waitFor();
+  await page.getByLabel("Name of the operation").fill("withdraw");
+  await page.getByRole("button", { name: "Call" }).click();
+  await outcome.getByText(/failed: .*withdraw/).waitFor();
+  // While another instance holds the entity, the call waits.
+  await start("hold", ["eve"], "holds-eve");
+  await page.getByText("Operations of others wait until it is done").waitFor();
+  await page.getByRole("combobox", { name: "Operation" }).selectOption("balance");
+  await page.getByRole("button", { name: "Call" }).click();
+  await outcome.getByText("waits for its turn").waitFor();
+  await page.getByRole("heading", { name: "Waiting: 1" }).waitFor();
+  await api("/instances/holds-eve/events/go", null);
+  await outcome.getByText("balance() → 9007199254741000").waitFor();
   await page.close();
 });
 
@@ -293,13 +320,13 @@ test("a change is on the page soon after its commit", async () => {
 test("no fault of accessibility, in light and dark, wide and narrow", async () => {
   for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["light", 400], ["dark", 400]]) {
     // The page's policy permits no foreign script, so the checker is let past it.
-    const other = await browser.newContext({ colorScheme, viewport: { width, height: 900 }, bypassCSP: true });
+    const other = await look(browser, { colorScheme, viewport: { width, height: 900 }, bypassCSP: true });
     const page = watched(await other.newPage());
     await page.goto(`${url}/#token=${token}`);
-    for (const place of ["instances", "instance/order-1", "instance/bad-1", "instance/order-tabs", "entities", "locks", "programs"]) {
+    for (const place of ["instances", "instance/order-1", "instance/bad-1", "instance/order-tabs", "entities", "entities/Account%40ada", "entities/Account%40eve", "locks", "programs"]) {
       await page.goto(`${url}/#/${place}`);
       await page.waitForTimeout(500);
-      if (shots) await page.screenshot({ path: join(shots, `${place.replace("/", "_")}-${colorScheme}-${width}.png`), fullPage: width === 400 });
+      if (shots) await page.screenshot({ path: join(shots, `${place.replace(/\W/g, "_")}-${colorScheme}-${width}.png`), fullPage: width === 400 });
       await page.evaluate(axe);
       const { violations } = await page.evaluate(() => axe.run());
       const told = violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.target.join(" ")).slice(0, 3).join(", ")}`);
@@ -327,7 +354,6 @@ try {
   }
 } finally {
   await browser.close();
-  server.kill("SIGKILL");
-  rmSync(folder, { recursive: true, force: true });
+  server.end();
 }
 process.exit(failed ? 1 : 0);
