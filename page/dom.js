@@ -94,6 +94,12 @@ export function short(value, most = 80) {
 /** JSON in lines. @param {any} value */
 export const pretty = (value) => JSON.stringify(value ?? null, null, 2);
 
+/** What an instance waits for, as programs write it. @param {any} wait */
+export function waited(wait) {
+  if (wait.effect !== "lock" || !Array.isArray(wait.args?.[0])) return wait.shown;
+  return `lock ${wait.args[0].map((/** @type {any} */ one) => `${one.$entity}(${JSON.stringify(one.key)})`).join(", ")}`;
+}
+
 /** A status, told by word, colour and shape. @param {string} status */
 export function badge(status) {
   return h("span", { class: `badge ${status}` }, status);
@@ -101,6 +107,25 @@ export function badge(status) {
 
 /** A link to the page of an instance. @param {string} id */
 export const instanceLink = (id) => h("a", { href: `#/instance/${encodeURIComponent(id)}` }, id);
+
+/**
+ * A table whose rows become cards in narrow windows, where each cell has its title beside it.
+ * @param {string[]} titles @param {string} name what the table has, for people who do not see it
+ * @param {string} [kind] `dense` tables have short cells, and stay tables
+ */
+export function table(titles, name, kind = "cards") {
+  const body = h("tbody", { role: "rowgroup" });
+  const root = h("table", { role: "table", class: kind, "aria-label": name },
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, titles.map((title) => h("th", { scope: "col", role: "columnheader" }, title)))), body);
+  return {
+    root,
+    body,
+    /** A row with its cells. @param {...any} cells */
+    row: (...cells) => h("tr", { role: "row" }, cells.map((cell, at) => h("td", { role: "cell", "data-title": titles[at], class: cell === "" || cell === null || cell === undefined || cell === false ? "empty" : undefined }, h("div", {}, cell)))),
+    /** A row that says that there is nothing. @param {...any} says */
+    nothing: (...says) => h("tr", { role: "row" }, h("td", { role: "cell", class: "nothing", colspan: titles.length }, says)),
+  };
+}
 
 /** A label with its field. @param {string} label @param {any} field */
 export function field(label, field) {

@@ -1,14 +1,17 @@
 // Entities with their states and queues, and the critical sections that wait for each other.
 
 import { after, get } from "./api.js";
-import { fill, h, instanceLink, millis, say, short, took } from "./dom.js";
+import { fill, h, instanceLink, millis, say, short, table, took } from "./dom.js";
 import { entity } from "./entity.js";
+
+/** The number of waiting critical sections that are shown of each entity. */
+const SHOWN = 20;
 
 /** @param {HTMLElement} main @param {string[]} rest @param {URLSearchParams} params */
 export function entities(main, rest, params) {
   if (rest.length > 0) return entity(main, rest.join("/"));
   const chosen = params.get("name") ?? "";
-  const list = h("tbody", {});
+  const list = table(["Entity", "State", "Held by", "Waiting"], "Entities");
   const more = h("button", { class: "plain", hidden: true }, "More");
   const names = h("select", { "aria-label": "Name", onchange: () => { location.hash = `#/entities${names.value ? `?name=${encodeURIComponent(names.value)}` : ""}`; } });
   const key = h("input", { type: "search", placeholder: "key  ( / )", "aria-label": "Key", "data-search": true, required: true });
@@ -20,8 +23,7 @@ export function entities(main, rest, params) {
     else { say("Choose a name first", true); names.focus(); }
   } }, key, h("button", {}, "Open"));
   fill(main, h("div", { class: "bar" }, h("h1", {}, "Entities"), names, open),
-    h("div", { class: "card wide" }, h("table", { class: "entities" },
-      h("thead", {}, h("tr", {}, ["Entity", "State", "Held by", "Waiting"].map((title) => h("th", { scope: "col" }, title)))), list), more));
+    h("div", { class: "card" }, list.root, more));
 
   get("/programs").then(({ items }) => {
     const all = new Set(items.flatMap((/** @type {any} */ item) => item.entities));
@@ -35,13 +37,13 @@ export function entities(main, rest, params) {
   async function load(cursor = null) {
     try {
       const page = await get("/entities", { name: chosen, limit: 100, cursor });
-      const rows = page.items.map((/** @type {any} */ item) => h("tr", {},
-        h("td", {}, h("a", { href: `#/entities/${encodeURIComponent(item.entity)}` }, item.entity)),
-        h("td", { class: "says" }, item.state === null ? h("span", { class: "dim" }, "initial") : short(item.state, 120)),
-        h("td", {}, item.held_by && [instanceLink(item.held_by), h("span", { class: "dim" }, ` for ${took(Date.now() - millis(item.held_since))}`)]),
-        h("td", {}, item.waiting || "")));
-      if (cursor) list.append(...rows);
-      else fill(list, rows.length ? rows : h("tr", {}, h("td", { colspan: 4, class: "nothing" }, `No entity${chosen ? ` of ${chosen}` : ""} has a state, a holder or a message.`)));
+      const rows = page.items.map((/** @type {any} */ item) => list.row(
+        h("a", { href: `#/entities/${encodeURIComponent(item.entity)}` }, item.entity),
+        item.state === null ? h("span", { class: "dim" }, "initial") : h("span", { class: "says" }, short(item.state, 120)),
+        item.held_by && [instanceLink(item.held_by), h("span", { class: "dim" }, ` for ${took(Date.now() - millis(item.held_since))}`)],
+        item.waiting || ""));
+      if (cursor) list.body.append(...rows);
+      else fill(list.body, rows.length ? rows : list.nothing(`No entity${chosen ? ` of ${chosen}` : ""} has a state, a holder or a message.`));
       shown = cursor ? shown + rows.length : rows.length;
       more.hidden = page.next === null;
       more.onclick = () => load(page.next);
@@ -53,18 +55,20 @@ export function entities(main, rest, params) {
 
 /** @param {HTMLElement} main */
 export function locks(main) {
-  const list = h("tbody", {});
-  fill(main, h("div", { class: "bar" }, h("h1", {}, "Locks")), h("div", { class: "card" }, h("table", {},
-    h("thead", {}, h("tr", {}, ["Entity", "Held by", "For", "Waiting, the longest first"].map((title) => h("th", { scope: "col" }, title)))), list)));
+  const list = table(["Entity", "Held by", "For", "Waiting, the longest first"], "Locks");
+  fill(main, h("div", { class: "bar" }, h("h1", {}, "Locks"), h("span", { class: "dim" }, "The longest wait comes first.")), h("div", { class: "card" }, list.root));
   async function load() {
     try {
       const { items } = await get("/locks");
       const waited = (/** @type {any} */ item) => Math.min(...item.waiting.map((/** @type {any} */ one) => millis(one.since)), item.since ? millis(item.since) : Infinity);
       items.sort((/** @type {any} */ a, /** @type {any} */ b) => waited(a) - waited(b));
-      fill(list, items.length === 0 ? h("tr", {}, h("td", { colspan: 4, class: "nothing" }, "Nobody holds an entity.")) : items.map((/** @type {any} */ item) => h("tr", {},
-        h("td", {}, h("a", { href: `#/entities/${encodeURIComponent(item.entity)}` }, item.entity)),
-        h("td", {}, item.held_by && instanceLink(item.held_by)), h("td", {}, item.since && took(Date.now() - millis(item.since))),
-        h("td", {}, item.waiting.map((/** @type {any} */ one) => h("div", {}, instanceLink(one.owner), ` for ${took(Date.now() - millis(one.since))}`))))));
+      fill(list.body, items.length === 0 ? list.nothing("Nobody holds an entity.") : items.map((/** @type {any} */ item) => list.row(
+        h("a", { href: `#/entities/${encodeURIComponent(item.entity)}` }, item.entity),
+        item.held_by && instanceLink(item.held_by), item.since && took(Date.now() - millis(item.since)),
+        item.waiting.length + item.calls > 0 && [
+          item.waiting.slice(0, SHOWN).map((/** @type {any} */ one) => h("div", {}, instanceLink(one.owner), ` for ${took(Date.now() - millis(one.since))}`)),
+          item.waiting.length > SHOWN && h("div", { class: "dim" }, `and ${(item.waiting.length - SHOWN).toLocaleString()} more`),
+          item.calls > 0 && h("div", {}, h("a", { href: `#/entities/${encodeURIComponent(item.entity)}` }, `${item.calls.toLocaleString()} operation${item.calls === 1 ? "" : "s"}`))])));
     } catch (error) { say(/** @type {Error} */ (error).message, true); }
   }
   load();

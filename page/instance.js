@@ -1,7 +1,7 @@
 // One instance: what it waits for, its timeline, its source, its output and history, and actions.
 
 import { follow, get, instancePath, post, postText } from "./api.js";
-import { ask, badge, field, fill, h, instanceLink, millis, pretty, say, short, time, took } from "./dom.js";
+import { ask, badge, field, fill, h, instanceLink, millis, pretty, say, short, table, time, took, waited } from "./dom.js";
 import { moments } from "./moments.js";
 import { source } from "./source.js";
 import { timeline } from "./timeline.js";
@@ -103,7 +103,7 @@ export function instance(main, rest) {
     waits.hidden = items.length === 0;
     fill(waits, h("h2", {}, record.status === "suspended" ? "Suspended while it waits for" : "Waits for"),
       h("ul", {}, items.slice(0, 50).map((item) => h("li", {},
-        h("button", { class: "link", onclick: () => { text?.show(item.at); lanes.mark(item.seq); } }, short(item.shown, 120)),
+        h("button", { class: "link", onclick: () => { text?.show(item.at); lanes.mark(item.seq); } }, short(waited(item), 120)),
         ` since ${time(item.time)} (${took(Date.now() - millis(item.time))})`,
         item.at && ` · ${item.at.file}:${item.at.line}`,
         item.child && [" · ", instanceLink(item.child)],
@@ -125,8 +125,8 @@ export function instance(main, rest) {
       const link = instanceLink(next);
       const [other, { items }] = await Promise.all([get(instancePath(next)), get(`${instancePath(next)}/waits`)]);
       const first = items[0];
-      chain.appendChild(h("li", {}, holder && `${holder.entity} is held by `, link,
-        other.status !== "running" ? [" ", badge(other.status)] : first ? [holder ? ", which waits for " : " waits for ", h("b", {}, short(first.shown, 100)), ` (${took(Date.now() - millis(first.time))})`, first.at && ` · ${first.at.file}:${first.at.line}`] : " runs"));
+      chain.appendChild(h("li", {}, holder && [h("a", { href: `#/entities/${encodeURIComponent(holder.entity)}` }, holder.entity), " is held by "], link,
+        other.status !== "running" ? [" ", badge(other.status)] : first ? [holder ? ", which waits for " : " waits for ", h("b", {}, short(waited(first), 100)), ` (${took(Date.now() - millis(first.time))})`, first.at && ` · ${first.at.file}:${first.at.line}`] : " runs"));
       if (first && other.status === "running") await follow_(next, first, depth + 1);
     };
     follow_(waits, item, 0).catch(() => {});
@@ -297,14 +297,11 @@ export function instance(main, rest) {
   /** The timeline as a table, for those who do not see the canvas. */
   function steps() {
     const bars = (drawing?.bars ?? []).slice(0, 500);
-    fill(panel, h("table", {},
-      h("caption", { class: "dim" }, `${bars.length} of ${drawing?.bars.length ?? 0} bars, ${drawing?.steps ?? 0} steps`),
-      h("thead", {}, h("tr", {}, ["Step", "Kind", "From", "Took", "Outcome", "Line"].map((title) => h("th", { scope: "col" }, title)))),
-      h("tbody", {}, bars.map((/** @type {any} */ bar) => h("tr", {},
-        h("td", {}, h("button", { class: "link", onclick: () => { lanes.mark(bar.seq); choose(bar); } }, bar.count ? `${bar.count} steps` : bar.name)),
-        h("td", {}, bar.kind ?? ""), h("td", {}, time(bar.from)),
-        h("td", {}, took((bar.to ? millis(bar.to) : Date.now()) - millis(bar.from))),
-        h("td", {}, bar.outcome ?? bar.worst), h("td", {}, bar.at?.line ?? ""))))));
+    const list = table(["Step", "Kind", "From", "Took", "Outcome", "Line"], "Steps");
+    fill(panel, h("p", { class: "dim" }, `${bars.length} of ${drawing?.bars.length ?? 0} bars, ${drawing?.steps ?? 0} steps`), list.root);
+    fill(list.body, bars.map((/** @type {any} */ bar) => list.row(
+      h("button", { class: "link", onclick: () => { lanes.mark(bar.seq); choose(bar); } }, bar.count ? `${bar.count} steps` : bar.name),
+      bar.kind ?? "", time(bar.from), took((bar.to ? millis(bar.to) : Date.now()) - millis(bar.from)), bar.outcome ?? bar.worst, bar.at?.line ?? "")));
   }
 
   // The first change is shown at once, those after it some times a second, and long timelines less

@@ -1,12 +1,22 @@
 // The list of instances: counts, filters in the address, rows that stay few, and actions.
 
 import { follow, get, instancePath, post } from "./api.js";
-import { ask, badge, field, fill, h, millis, say, short, time, took } from "./dom.js";
+import { place } from "./cluster.js";
+import { ask, badge, field, fill, h, millis, say, short, time, took, waited } from "./dom.js";
 
 const STATUSES = ["scheduled", "running", "suspended", "completed", "failed", "terminated"];
+/** The statuses that are offered only if an instance has them. */
+const RARE = ["scheduled", "suspended", "terminated"];
 const PAGE = 100;
-const ROW = 34;
+/** The height of a row in pixels. In narrow windows a row has two lines. */
+const rowHeight = () => (matchMedia("(max-width: 760px)").matches ? 54 : 34);
 const VIEWS = "durable-views";
+/** The age in milliseconds from which it is worth to say what a running instance waits for. */
+const OLD = 3000;
+/** The number of instances that are asked at once for what they wait for. */
+const AT_ONCE = 4;
+/** The milliseconds for which the waits of a changing instance stay. */
+const KEPT = 2000;
 const ACTIONS = ["suspend", "resume", "cancel", "terminate", "rewind", "purge"];
 
 /** @param {HTMLElement} main @param {string[]} _rest @param {URLSearchParams} params */
@@ -44,19 +54,23 @@ export function instances(main, _rest, params) {
   });
   const views = h("select", { class: "views", "aria-label": "Saved views", onchange: () => view(views.value) });
   const histogram = h("canvas", { class: "histogram", height: 48, role: "img" });
+  const axis = h("div", { class: "axis" });
   const actions = h("div", { class: "actions" });
   const body = h("div", { class: "rows", role: "rowgroup" });
   const scroll = h("div", { class: "scroll", role: "presentation", onscroll: draw }, body);
+  const oldest = filter().order === "oldest";
   const table = h("div", { class: "table", role: "table", "aria-label": "Instances" },
     h("div", { class: "row head", role: "row" },
-      ["Select", "Id", "Status", "Function", "Began", "Took", "Says"].map((title, at) => h("span", { role: "columnheader", class: at === 0 ? "unseen" : undefined }, title))),
+      ["Select", "Id", "Status", "Function", "Began", "Took", "Waits or says"].map((title, at) => h("span", {
+        role: "columnheader", class: at === 0 ? "unseen" : undefined, "aria-sort": title !== "Began" ? undefined : oldest ? "ascending" : "descending",
+      }, title === "Began" ? h("button", { class: "sort", title: oldest ? "The oldest comes first" : "The newest comes first", onclick: () => change("order", oldest ? "" : "oldest") }, `${title} ${oldest ? "↑" : "↓"}`) : title))),
     scroll);
   fill(main,
     h("div", { class: "bar" },
       h("h1", {}, "Instances"), chips, functions, search, views,
       h("label", { class: "check" }, h("input", { type: "checkbox", checked: !!params.get("all"), onchange: () => change("all", params.get("all") ? "" : "1") }), "children too"),
       h("button", { class: "main", onclick: start }, "Start…")),
-    histogram, actions, table);
+    histogram, axis, actions, table);
 
   // ---- saved views: filters under names, in this browser. The address has them, too.
 
@@ -97,26 +111,65 @@ export function instances(main, _rest, params) {
     return all;
   }
 
+  // ---- what running instances wait for. Only those that are seen and have run for some time are
+  // asked, so that a busy store is left alone.
+
+  /** What instances wait for, and when that was asked. @type {Map<string, {items: any[], at: number, isOld: boolean}>} */
+  const waits = new Map();
+  let asking = 0;
+
+  /** @param {any[]} seen the instances that are seen */
+  function askWaits(seen) {
+    const now = Date.now();
+    for (const { record } of seen) {
+      if (asking >= AT_ONCE) return;
+      if (record.status !== "running" || now - millis(record.created) < OLD) continue;
+      const known = waits.get(record.id);
+      if (known && (!known.isOld || now - known.at < KEPT)) continue;
+      asking += 1;
+      waits.set(record.id, { items: known?.items ?? [], at: now, isOld: false });
+      get(`${instancePath(record.id)}/waits`).then(({ items }) => { waits.set(record.id, { items, at: now, isOld: false }); }, () => {})
+        .then(() => { asking -= 1; if (!over) draw(); });
+    }
+  }
+
+  /** Lets the waits be asked again, of one instance or of all. @param {string} [id] */
+  function waitsAreOld(id) {
+    for (const known of id === undefined ? waits.values() : [waits.get(id)]) if (known) known.isOld = true;
+  }
+
+  /** What an instance says, or what it waits for. @param {any} record */
+  function says(record) {
+    const items = record.status === "running" ? waits.get(record.id)?.items ?? [] : [];
+    if (items.length > 0) {
+      const [first] = items;
+      return [h("b", {}, `${took(Date.now() - millis(first.time))} `), "for ", h("code", {}, short(waited(first), 60)), items.length > 1 && ` and ${items.length - 1} more`];
+    }
+    return short(record.status === "failed" ? record.error?.value?.message ?? record.error?.value : (record.status === "completed" ? record.result : null) ?? record.custom ?? "");
+  }
+
   function draw() {
+    const ROW = rowHeight();
     const all = shown();
+    body.style.height = `${Math.max(all.length, 1) * ROW}px`;
     const from = Math.max(0, Math.floor(scroll.scrollTop / ROW) - 10);
     const to = Math.min(all.length, Math.ceil((scroll.scrollTop + scroll.clientHeight) / ROW) + 10);
     const focused = document.activeElement?.getAttribute?.("data-id");
-    body.style.height = `${Math.max(all.length, 1) * ROW}px`;
     // A group of rows has rows.
     body.setAttribute("role", all.length > 0 ? "rowgroup" : "presentation");
     fill(body, all.length === 0 && !loading
-      ? h("p", { class: "nothing" }, "No instance matches. ", h("code", {}, "durable deploy FILE"), " makes functions known, and ", h("code", {}, "Start…"), " begins one.")
-      : all.slice(from, to).map(({ record, depth }, at) => row(record, depth, from + at)));
+      ? h("p", { class: "nothing" }, filtered() ? ["No instance matches. ", h("a", { href: "#/instances" }, "Show all")]
+        : ["There is no instance yet. ", h("code", {}, "durable deploy FILE"), " makes functions known, and ", h("code", {}, "Start…"), " begins one."])
+      : all.slice(from, to).map(({ record, depth }, at) => row(record, depth, (from + at) * ROW)));
+    askWaits(all.slice(from, to));
     if (focused) /** @type {HTMLElement | null} */ (body.querySelector(`[data-id="${CSS.escape(focused)}"]`))?.focus({ preventScroll: true });
     if (next && !loading && to > all.length - 20) more();
   }
 
-  /** @param {any} record @param {number} depth @param {number} at */
-  function row(record, depth, at) {
+  /** @param {any} record @param {number} depth @param {number} top */
+  function row(record, depth, top) {
     const began = millis(record.created);
     const ended = record.ended ? millis(record.ended) : Date.now();
-    const says = record.status === "failed" ? record.error?.value?.message ?? record.error?.value : (record.status === "completed" ? record.result : null) ?? record.custom ?? "";
     const line = h("div", {
       class: `row ${record.status}`, role: "row", tabIndex: 0, "data-id": record.id,
       onkeydown: (/** @type {KeyboardEvent} */ event) => keys(event, record),
@@ -133,8 +186,8 @@ export function instances(main, _rest, params) {
     h("span", { role: "cell" }, record.function),
     h("span", { role: "cell", title: record.created }, time(record.created)),
     h("span", { role: "cell" }, took(ended - began)),
-    h("span", { role: "cell", class: "says", title: short(says, 2000) }, short(says)));
-    line.style.top = `${at * ROW}px`;
+    h("span", { role: "cell", class: "says", title: record.custom === null ? undefined : short(record.custom, 2000) }, says(record)));
+    line.style.top = `${top}px`;
     return line;
   }
 
@@ -143,6 +196,7 @@ export function instances(main, _rest, params) {
     if (event.target !== event.currentTarget) return;
     const move = (/** @type {number} */ by) => {
       event.preventDefault();
+      const ROW = rowHeight();
       const all = shown();
       const at = all.findIndex((one) => one.record.id === record.id) + by;
       if (at < 0 || at >= all.length) return;
@@ -208,7 +262,7 @@ export function instances(main, _rest, params) {
       const counts = await get("/instances/counts", { roots, function: name, prefix, after, before });
       if (over) return;
       const chosen = new Set(filter().status.split(",").filter(Boolean));
-      fill(chips, STATUSES.filter((status) => status !== "scheduled" || chosen.has(status) || counts.status[status]).map((status) => h("button", {
+      fill(chips, STATUSES.filter((status) => !RARE.includes(status) || chosen.has(status) || counts.status[status]).map((status) => h("button", {
         class: `chip ${status}`, "aria-pressed": chosen.has(status) ? "true" : "false",
         onclick: () => { if (!chosen.delete(status)) chosen.add(status); change("status", [...chosen].join(",")); },
       }, status, h("b", {}, (counts.status[status] ?? 0).toLocaleString()))));
@@ -231,6 +285,7 @@ export function instances(main, _rest, params) {
     const pen = /** @type {CanvasRenderingContext2D} */ (histogram.getContext("2d"));
     pen.scale(devicePixelRatio, devicePixelRatio);
     pen.clearRect(0, 0, width, 48);
+    axis.hidden = !data;
     if (!data) { histogram.setAttribute("aria-label", "No instance began"); return; }
     const style = getComputedStyle(document.documentElement);
     const most = Math.max(1, ...data.all);
@@ -246,6 +301,8 @@ export function instances(main, _rest, params) {
     const from = millis(data.from);
     const each = data.nanoseconds / 1e6;
     histogram.setAttribute("aria-label", `Instances by the time at which they began, from ${time(from)} on, ${took(each)} a bar`);
+    const end = from + each * data.all.length;
+    fill(axis, h("span", {}, time(from)), h("span", {}, `began, ${took(each)} a bar · drag to choose`), h("span", {}, end >= Date.now() - each ? "now" : time(end)));
     let began = 0;
     const at = (/** @type {MouseEvent} */ event) => Math.max(0, Math.min(data.all.length, event.offsetX / step));
     histogram.onmousedown = (/** @type {MouseEvent} */ event) => { began = at(event); };
@@ -354,9 +411,10 @@ export function instances(main, _rest, params) {
     }, wait);
   };
   const stop = follow(({ event, data }) => {
-    if (event === "instance" || event === "removed") { changed.add(data.id); later(250); }
-    else if (event === "begin") later(250);
-    else if (event === "gap") later(2000);
+    if (event === "instance" || event === "removed") { changed.add(data.id); waitsAreOld(data.id); later(250); }
+    else if (event === "entry") waitsAreOld(data.id);
+    else if (event === "begin") { waitsAreOld(); later(250); }
+    else if (event === "gap") { waitsAreOld(); later(place.isCluster ? 250 : 2000); }
   });
   const seen = () => { if (!document.hidden) later(0); };
   document.addEventListener("visibilitychange", seen);

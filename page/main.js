@@ -1,17 +1,21 @@
 // The frame of the page: the place in the address, the parts at the top, and who is signed in.
 
-import { begin, dropToken, hasToken, isLive, setToken, takeToken } from "./api.js";
+import { begin, dropToken, get, hasToken, isLive, setToken, takeToken } from "./api.js";
 import { fill, h, say } from "./dom.js";
 import { instances } from "./instances.js";
 import { instance } from "./instance.js";
+import { cluster, orphans, place as store } from "./cluster.js";
 import { entities, locks } from "./entities.js";
 import { programs } from "./programs.js";
 
 /** @type {Record<string, (main: HTMLElement, rest: string[], params: URLSearchParams) => (() => void) | void>} */
-const PLACES = { instances, instance, entities, locks, programs };
+const PLACES = { instances, instance, entities, locks, programs, cluster };
 const TITLES = /** @type {[string, string][]} */ ([
   ["instances", "Instances"], ["entities", "Entities"], ["locks", "Locks"], ["programs", "Programs"],
 ]);
+
+/** What is written beside "Cluster"; `null` while the store is in a folder. @type {string | null} */
+let ofCluster = null;
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 const top_ = /** @type {HTMLElement} */ (document.getElementById("top"));
@@ -41,7 +45,8 @@ function head(current) {
   fill(top_,
     h("a", { class: "name", href: "#/instances" }, "durable"),
     h("nav", { "aria-label": "Parts" }, TITLES.map(([name, title]) =>
-      h("a", { href: `#/${name}`, "aria-current": name === here ? "page" : undefined }, title))),
+      h("a", { href: `#/${name}`, "aria-current": name === here ? "page" : undefined }, title)),
+    ofCluster !== null && h("a", { href: "#/cluster", "aria-current": here === "cluster" ? "page" : undefined }, "Cluster", ofCluster && h("span", { class: "problem" }, ofCluster))),
     h("span", { id: "live", class: isLive() ? "live" : "dead", title: isLive() ? "Changes are shown as they happen" : "No connection: the page may be out of date" },
       isLive() ? "live" : "not live"),
     hasToken() && h("button", { class: "plain", onclick: () => { dropToken(); location.reload(); } }, "Sign out"));
@@ -76,6 +81,23 @@ addEventListener("keydown", (event) => {
   } else if (event.key === "g") location.hash = "#/instances";
 });
 
+/** Looks whether the store is a cluster's, and from time to time whether each partition has an owner. */
+async function watchCluster() {
+  try {
+    const found = await get("/cluster");
+    if (found.id === null) return;
+    store.isCluster = true;
+    const lost = orphans(found).length;
+    const before = ofCluster;
+    ofCluster = lost > 0 ? ` · ${lost} without an owner` : "";
+    if (before !== ofCluster) head(place().name);
+  } catch { /* Other requests tell of a server that is away. */ }
+  setTimeout(watchCluster, document.hidden ? 60_000 : 10_000);
+}
+
 takeToken();
-if (hasToken()) begin();
+if (hasToken()) {
+  begin();
+  watchCluster();
+}
 show();

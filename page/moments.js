@@ -8,13 +8,14 @@ import { fill, h } from "./dom.js";
  * @param {(at: any) => void} show shows a place in the source
  */
 export function moments(path, show) {
-  const slider = h("input", { type: "range", min: 0, max: 0, step: 1, value: "0", "aria-label": "Entry of the history", disabled: true });
+  const slider = h("input", { type: "range", min: 0, max: 0, step: 1, value: "0", "aria-label": "Entry of the history" });
   const where = h("output", { class: "dim" }, "");
   const box = h("div", { class: "moment" });
-  const open = h("button", { class: "plain", onclick: () => visit({}) }, "Visit its moments");
-  const back = h("button", { disabled: true, title: "a statement back", onclick: () => visit({ at: position, step: "back" }) }, "‹ statement");
-  const next = h("button", { disabled: true, title: "a statement further", onclick: () => visit({ at: position, step: "next" }) }, "statement ›");
-  const root = h("section", { class: "card moments" }, h("div", { class: "bar" }, h("h2", {}, "Moment"), open, back, next, where), slider, box);
+  const open = h("button", { onclick: () => visit({}) }, "Visit its moments: lines and variables");
+  const back = h("button", { title: "a statement back", onclick: () => visit({ at: position, step: "back" }) }, "‹ statement");
+  const next = h("button", { title: "a statement further", onclick: () => visit({ at: position, step: "next" }) }, "statement ›");
+  const root = h("section", { class: "card moments" }, h("div", { class: "bar" }, h("h2", {}, "Moment"), open, back, slider, next, where), box);
+  for (const element of [slider, back, next]) element.hidden = true;
   let position = "";
   let asked = 0;
   let waits = 0;
@@ -39,7 +40,7 @@ export function moments(path, show) {
     position = moment.position;
     slider.max = String(moment.entries);
     slider.value = String(moment.entry);
-    for (const element of [slider, back, next]) element.disabled = false;
+    for (const element of [slider, back, next]) element.hidden = false;
     open.hidden = true;
     const at = moment.at ? ` · ${moment.at.file}:${moment.at.line}` : "";
     fill(where, `${position} of ${moment.entries}${at}${moment.is_end ? " · the history ends here" : ""}`);

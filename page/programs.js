@@ -3,7 +3,7 @@
 
 import { get, getText } from "./api.js";
 import { diff } from "./diff.js";
-import { fill, h, say, time } from "./dom.js";
+import { fill, h, say, table, time } from "./dom.js";
 
 /** The number of equal lines that are shown around lines that differ. */
 const AROUND = 3;
@@ -11,21 +11,20 @@ const AROUND = 3;
 /** @param {HTMLElement} main @param {string[]} rest @param {URLSearchParams} params */
 export function programs(main, rest, params) {
   if (rest.length > 0) { text(main, rest[0], rest[1] ?? "0", params.get("with")); return; }
-  const list = h("tbody", {});
-  fill(main, h("div", { class: "bar" }, h("h1", {}, "Programs")), h("div", { class: "card wide" }, h("table", {},
-    h("thead", {}, h("tr", {}, ["File", "Version", "Deployed", "Unfinished", "Functions", "Entities"].map((title) => h("th", { scope: "col" }, title)))), list)));
+  const list = table(["File", "Version", "Deployed", "Unfinished", "Functions", "Entities"], "Programs");
+  fill(main, h("div", { class: "bar" }, h("h1", {}, "Programs")), h("div", { class: "card" }, list.root));
   get("/programs").then(({ items }) => {
     // Versions of a file are together, the newest first.
     items.sort((/** @type {any} */ a, /** @type {any} */ b) => a.modules[0].localeCompare(b.modules[0]) || (b.deployed ?? "").localeCompare(a.deployed ?? ""));
-    fill(list, items.length === 0 ? h("tr", {}, h("td", { colspan: 6, class: "nothing" }, "No program was run or deployed here.")) : items.map((/** @type {any} */ item, /** @type {number} */ at) => {
+    fill(list.body, items.length === 0 ? list.nothing("No program was run or deployed here.") : items.map((/** @type {any} */ item, /** @type {number} */ at) => {
       const older = items[at + 1]?.modules[0] === item.modules[0] ? items[at + 1] : null;
-      return h("tr", {},
-        h("td", {}, h("a", { href: `#/programs/${item.program}/0` }, item.modules[0])),
-        h("td", {}, h("code", {}, item.program.slice(0, 12)), older && [" ", h("a", { href: `#/programs/${item.program}/0?with=${older.program}` }, "changes")]),
-        h("td", {}, item.deployed ? time(item.deployed) : h("span", { class: "dim" }, "no")),
-        h("td", {}, item.unfinished || ""),
-        h("td", {}, item.functions.map((/** @type {string} */ name) => h("div", {}, h("a", { href: `#/instances?function=${encodeURIComponent(name)}` }, name)))),
-        h("td", {}, item.entities.map((/** @type {string} */ name) => h("div", {}, h("a", { href: `#/entities?name=${encodeURIComponent(name)}` }, name)))));
+      return list.row(
+        h("a", { href: `#/programs/${item.program}/0` }, item.modules[0]),
+        [h("code", {}, item.program.slice(0, 12)), older && [" ", h("a", { href: `#/programs/${item.program}/0?with=${older.program}` }, "changes")]],
+        item.deployed ? time(item.deployed) : h("span", { class: "dim" }, "no"),
+        item.unfinished || "",
+        item.functions.length > 0 && item.functions.map((/** @type {string} */ name) => h("div", {}, h("a", { href: `#/instances?function=${encodeURIComponent(name)}` }, name))),
+        item.entities.length > 0 && item.entities.map((/** @type {string} */ name) => h("div", {}, h("a", { href: `#/entities?name=${encodeURIComponent(name)}` }, name))));
     }));
   }).catch((error) => say(error.message, true));
 }

@@ -3,7 +3,10 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +14,8 @@ use std::time::{Duration, Instant};
 use common::place::{Place, await_that, err, out};
 use common::postgres::{Server, server};
 use common::{Random, setting};
-use serde_json::Value as Json;
+use durable::http::{Keys, Scope};
+use serde_json::{Value as Json, json};
 
 const BANK: &str = r#"
 entity Account {
@@ -312,4 +316,72 @@ fn a_script_runs_in_a_partition_of_its_own() {
     assert_eq!(world.place.text("out.txt"), "two\n");
     assert_eq!(world.ok(&["list", "--json", "--status", "completed"]).lines().count(), 1);
     worker.stop();
+}
+
+/// The server of one worker has the instances and the entities of all partitions, and says who owns
+/// what.
+#[test]
+fn the_server_of_a_worker_shows_the_whole_cluster() {
+    let Some(world) = world(BANK, 8) else { return };
+    let tokens = world.place.path().join("tokens");
+    let file = tokens.to_str().expect("a path");
+    let lease = ["--lease", "2s"];
+    let own =
+        world.worker_with(&[&lease[..], &["--http", "127.0.0.1:0", "--http-token-file", file]].concat());
+    let other = world.worker();
+    world.await_owners(2);
+    world.ok(&["deploy", "p.df"]);
+    let log = world.log();
+    let address = log.lines().find_map(|line| line.split("listening on http://").nth(1)).expect("an address");
+    let token = Keys::open(&tokens).expect("tokens").token(Scope::Admin).to_string();
+    let ask = |method: &str, path: &str, body: Json| -> Json {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        let head =
+            format!("{method} /api/v1{path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}");
+        write!(stream, "{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+            .expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 20"), "{method} {path}: {answer}");
+        serde_json::from_str(body).expect("JSON")
+    };
+    let ids: BTreeSet<String> = (0..12).map(|number| format!("i{number}")).collect();
+    for id in &ids {
+        ask("POST", "/instances", json!({"function": "approval", "id": id}));
+    }
+    let listed = ask("GET", "/instances?status=running&limit=50", Json::Null);
+    let listed = listed["items"].as_array().expect("items").iter();
+    assert_eq!(
+        listed.map(|item| item["id"].as_str().expect("an id").to_string()).collect::<BTreeSet<_>>(),
+        ids
+    );
+    for id in &ids {
+        ask("POST", &format!("/instances/{id}/events/approved"), json!({"for": id}));
+        let ended = ask("GET", &format!("/instances/{id}?wait=20"), Json::Null);
+        assert_eq!((&ended["status"], &ended["result"]), (&json!("completed"), &json!({"for": id})));
+    }
+    for key in 0..9 {
+        let path = format!("/entities/Account/k{key}");
+        assert_eq!(ask("POST", &format!("{path}/call/balance"), Json::Null)["result"], json!(100));
+    }
+    assert_eq!(ask("GET", "/entities/Account", Json::Null)["operations"][0]["operation"], "take");
+
+    let cluster = || ask("GET", "/cluster", Json::Null);
+    let names = |view: &Json, of: &str, name: &str| -> Vec<Json> {
+        view[of].as_array().expect("a list").iter().map(|one| one[name].clone()).collect()
+    };
+    let view = cluster();
+    assert_eq!(names(&view, "workers", "alive"), [true, true]);
+    assert_eq!(names(&view, "partitions", "owner"), names(&world.cluster(), "partitions", "owner"));
+    other.kill();
+    // Until another worker has them, partitions have an owner that is gone; then none has.
+    await_that(|| {
+        let view = cluster();
+        let workers = view["workers"].as_array().expect("workers");
+        let alive: Vec<&Json> = workers.iter().filter(|worker| worker["alive"] == true).collect();
+        alive.len() == 1 && names(&view, "partitions", "owner").iter().all(|owner| *owner == alive[0]["id"])
+    });
+    own.stop();
 }

@@ -390,6 +390,7 @@ fn every_route_has_its_codes() {
         ("GET", "/api/v1/entities?name=Account&limit=1", "", 200, ""),
         ("GET", "/api/v1/entities?cursor=zz", "", 400, "bad_request"),
         ("GET", "/api/v1/locks", "", 200, ""),
+        ("GET", "/api/v1/cluster", "", 200, ""),
         ("GET", "/api/v1/programs", "", 200, ""),
         ("GET", "/api/v1/functions", "", 200, ""),
         ("GET", "/api/v1/programs/abc/texts/0", "", 400, "bad_request"),
@@ -745,6 +746,7 @@ fn scopes_permit_what_they_say() {
         ("GET", "/api/v1/entities/Account", "", Scope::Read),
         ("GET", "/api/v1/entities/Account/x", "", Scope::Read),
         ("GET", "/api/v1/locks", "", Scope::Read),
+        ("GET", "/api/v1/cluster", "", Scope::Read),
         ("GET", "/api/v1/programs", "", Scope::Read),
         ("GET", "/api/v1/functions", "", Scope::Read),
         ("GET", "/metrics", "", Scope::Read),
@@ -1080,8 +1082,18 @@ fn the_description_is_of_this_interface() {
         }
     }
     // The sources name each route once.
-    let sources =
-        ["instances", "counts", "history", "debug", "entities", "programs", "changes", "openapi", "metrics"];
+    let sources = [
+        "instances",
+        "counts",
+        "history",
+        "debug",
+        "entities",
+        "programs",
+        "changes",
+        "openapi",
+        "metrics",
+        "workers",
+    ];
     let mut written = BTreeSet::new();
     for source in sources {
         let text =

@@ -5,7 +5,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::engine::query::{EntityView, Printed, PrintedLine};
-use crate::engine::{Args, Entry, InstanceRecord, Line, Message, RecordedRequest, Status, Steps};
+use crate::engine::{Args, Entry, InstanceRecord, Line, Message, RecordedRequest, Status, Steps, StoredMail};
 use crate::machine::{Cancellation, Data, EntityId, ErrorData, Value, format, json as values};
 use crate::syntax::Place;
 
@@ -200,7 +200,8 @@ fn with_waiting(view: &EntityView, waiting: Json) -> Json {
     })
 }
 
-/// Returns the form of an entity's lock: its holder, and the critical sections that wait for it.
+/// Returns the form of an entity's lock: its holder, the critical sections that wait for it, and the
+/// number of calls and signals that wait.
 pub fn lock(view: &EntityView) -> Json {
     let waiting = view.mail.iter().filter_map(|mail| match &mail.message {
         Message::Lock { owner, since, .. } => {
@@ -208,9 +209,16 @@ pub fn lock(view: &EntityView) -> Json {
         }
         _ => None,
     });
+    // A signal for later does not wait for the entity.
+    let is_call = |mail: &&StoredMail| match mail.message {
+        Message::Call { .. } => true,
+        Message::Signal { due, .. } => due <= 0,
+        _ => false,
+    };
+    let calls = view.mail.iter().filter(is_call).count();
     json!({
         "entity": view.entity.to_string(), "held_by": view.hold.as_ref().map(|hold| &hold.owner.instance),
         "since": view.hold.as_ref().map(|hold| format::instant(hold.since)),
-        "waiting": waiting.collect::<Vec<_>>(),
+        "waiting": waiting.collect::<Vec<_>>(), "calls": calls,
     })
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
 use super::arguments::ClusterView;
 use super::place::{open, url};
 use super::problem::{Problem, note};
@@ -16,43 +14,16 @@ pub fn cluster(view: ClusterView) -> Result<u8, Problem> {
             .hint("give the URL of a database: --store postgres://user@host/database"));
     };
     let cluster = open(&url)?;
+    if view.json {
+        print(&format!("{}\n", crate::cluster::overview(&cluster)?))?;
+        return Ok(0);
+    }
     let overview = cluster.overview()?;
     let waiting: BTreeMap<_, _> = cluster.waiting()?.into_iter().collect();
     let name_of =
         |id: &str| overview.workers.iter().find(|worker| worker.id == id).map(|worker| &worker.name);
     let owned =
         |id: &str| overview.partitions.iter().filter(|state| state.owner.as_deref() == Some(id)).count();
-    if view.json {
-        let workers: Vec<_> = overview
-            .workers
-            .iter()
-            .map(|worker| {
-                json!({
-                    "id": worker.id, "name": worker.name, "address": worker.address, "version": worker.version,
-                    "alive": worker.rest.is_some(),
-                    "lease_left_ms": worker.rest.map(|rest| rest.as_millis() as u64),
-                    "partitions": owned(&worker.id),
-                })
-            })
-            .collect();
-        let partitions: Vec<_> = overview
-            .partitions
-            .iter()
-            .map(|state| {
-                json!({
-                    "partition": state.partition, "first_slot": state.slots.start, "end_slot": state.slots.end,
-                    "owner": state.owner, "epoch": state.epoch, "commits": state.commits,
-                    "waiting": waiting.get(&state.partition).copied().unwrap_or(0),
-                })
-            })
-            .collect();
-        let all = json!({
-            "id": cluster.about().id, "workers": workers, "partitions": partitions,
-            "bytes": cluster.size_bytes()?,
-        });
-        print(&format!("{all}\n"))?;
-        return Ok(0);
-    }
     let rows: Vec<Vec<String>> = overview
         .workers
         .iter()

@@ -57,14 +57,14 @@ pub fn serve(url: &Url, serve: &Serve) -> Result<u8, Problem> {
     });
     let http = match serve.http.http {
         Some(_) => {
-            let handle = Router::begin(Client::new(cluster, note), &worker).map_err(|error| {
+            let handle = Router::begin(Client::new(cluster.clone(), note), &worker).map_err(|error| {
                 Problem::new(STORE, format!("no thread for clients: {}", crate::os::reason(&error)))
             })?;
             let folder = folder().ok_or_else(|| {
                 Problem::new(STORE, "there is no folder for the tokens").hint("give `--http-token-file FILE`")
             })?;
             let reads = worker.reads();
-            let begin = move |options: Options| Service::new(handle, reads, options);
+            let begin = move |options: Options| Service::of_worker(handle, reads, options, cluster);
             let callbacks = |callbacks| worker.make_callbacks(callbacks);
             serve::begin_http(&serve.http, tls, begin, callbacks, &folder)?
         }

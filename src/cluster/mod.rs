@@ -11,6 +11,7 @@ mod hints;
 mod layout;
 mod leases;
 mod news;
+mod overview;
 mod partition;
 mod postman;
 mod private;
@@ -20,6 +21,7 @@ mod worker;
 
 pub use client::{Client, ClientError};
 pub use layout::LAYOUT;
+pub use overview::overview;
 pub use private::Private;
 pub use router::Router;
 pub use shares::shares;

@@ -29,6 +29,8 @@ use super::shares::shares;
 const LOOK: Duration = Duration::from_secs(1);
 /// The time between two looks while a partition of the worker's share is about to become free.
 const SOON: Duration = Duration::from_millis(100);
+/// The longest time until the next look while somebody follows the changes of the store.
+const FOLLOWED: Duration = Duration::from_millis(100);
 /// The time after which a partition that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 /// The number of looks between two removals of old answers.
@@ -238,6 +240,7 @@ impl Worker {
             self.tell_others(overview);
         }
         let look = LOOK.min(self.options.lease / BEATS);
+        let look = if self.news.reads.is_followed() { FOLLOWED.min(look) } else { look };
         if waits { SOON.min(look) } else { look }
     }
 

@@ -31,6 +31,7 @@ mod router;
 mod service;
 mod tally;
 mod timeline;
+mod workers;
 
 pub use access::{Keys, Scope};
 pub use callback::callbacks;

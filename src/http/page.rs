@@ -21,6 +21,7 @@ files! {
     "index.html" => "text/html; charset=utf-8",
     "style.css" => "text/css; charset=utf-8",
     "api.js" => "text/javascript; charset=utf-8",
+    "cluster.js" => "text/javascript; charset=utf-8",
     "diff.js" => "text/javascript; charset=utf-8",
     "dom.js" => "text/javascript; charset=utf-8",
     "entities.js" => "text/javascript; charset=utf-8",

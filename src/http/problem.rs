@@ -75,6 +75,11 @@ impl Problem {
             .hint("`durable store verify` says what is damaged")
     }
 
+    /// The database of a cluster does not answer, for this reason.
+    pub fn away(reason: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_database", reason)
+    }
+
     pub fn status(&self) -> StatusCode {
         self.status
     }

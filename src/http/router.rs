@@ -6,6 +6,7 @@ use axum::middleware::from_fn_with_state;
 use super::service::Service;
 use super::{
     azure, changes, counts, debug, entities, guard, history, instances, metrics, openapi, page, programs,
+    workers,
 };
 
 /// Returns the routes of a server, with their guards.
@@ -17,6 +18,7 @@ pub fn router(service: Service) -> Router {
         .merge(debug::routes())
         .merge(entities::routes())
         .merge(programs::routes())
+        .merge(workers::routes())
         .merge(changes::routes())
         .merge(openapi::routes());
     Router::new()

@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 use crate::api::{Answer, Command, Queries, Query, QueryError, Reply, answered};
 use crate::host::{Handle, Reads};
 use crate::kv::Cause;
+use crate::store::postgres::Cluster;
 
 use super::access::Keys;
 use super::catalog::{Catalog, Catalogs};
@@ -35,6 +36,8 @@ pub struct Service {
 }
 
 struct Inner {
+    /// The cluster whose worker the server is.
+    cluster: Option<Cluster>,
     handle: Handle,
     reads: Reads,
     options: Options,
@@ -47,7 +50,17 @@ struct Inner {
 impl Service {
     /// Returns the state of a server for a host.
     pub fn new(handle: Handle, reads: Reads, options: Options) -> Service {
+        Service::with(handle, reads, options, None)
+    }
+
+    /// Returns the state of a server for a worker of a cluster.
+    pub fn of_worker(handle: Handle, reads: Reads, options: Options, cluster: Cluster) -> Service {
+        Service::with(handle, reads, options, Some(cluster))
+    }
+
+    fn with(handle: Handle, reads: Reads, options: Options, cluster: Option<Cluster>) -> Service {
         let inner = Inner {
+            cluster,
             handle,
             feed: Feed::new(reads.clone()),
             catalogs: Catalogs::new(reads.clone()),
@@ -65,6 +78,11 @@ impl Service {
 
     pub fn options(&self) -> &Options {
         &self.inner.options
+    }
+
+    /// Returns the cluster, unless the store is in a folder.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.inner.cluster.as_ref()
     }
 
     pub fn feed(&self) -> &Feed {

@@ -146,6 +146,24 @@ test("20,000 entries are drawn within two seconds, with few nodes", async () => 
   const nodes = await page.evaluate(() => document.querySelectorAll("*").length);
   console.log(`  ${took} ms, ${nodes} nodes`);
   assert.ok(nodes < 3000, `${nodes} nodes`);
+  // Every merged bar is asked for again, and drawn, while the timeline is zoomed and the source is scrolled.
+  await page.getByRole("button", { name: "Zoom in" }).click();
+  await page.waitForTimeout(1000);
+  const rate = await page.evaluate(async () => {
+    const canvas = document.querySelector("canvas.timeline");
+    const source = document.querySelector(".source");
+    const frame = () => new Promise((done) => requestAnimationFrame(done));
+    await frame();
+    const began = performance.now();
+    for (let at = 0; at < 120; at += 1) {
+      canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: at % 40 < 20 ? -1 : 1, ctrlKey: true, cancelable: true, clientX: 400 }));
+      source.scrollTop = at * 3;
+      scrollTo(0, (at * 7) % 300);
+      await frame();
+    }
+    return 120_000 / (performance.now() - began);
+  });
+  console.log(`  ${rate.toFixed(0)} frames a second`);
   await page.close();
 });
 
@@ -168,7 +186,7 @@ test("a restart of the server leaves no gap", async () => {
   await page.locator("#live.live").waitFor();
   server.kill();
   await page.locator("#live.dead").waitFor({ timeout: 10_000 });
-  await server.begin();
+  await server.open();
   await start("order", [3, []], "order-after");
   await row(page, "order-after").waitFor({ timeout: 20_000 });
   await page.close();
@@ -258,6 +276,17 @@ test("a wait is followed down to its cause", async () => {
   const chain = page.locator(".because");
   await chain.getByText("receive").waitFor();
   assert.match(await chain.innerText(), /blocked-1:0 waits for Account\("ada"\)\.deposit\(1\).*\n.*Account@ada is held by holder, which waits for receive\("go"\)/);
+  await page.close();
+});
+
+test("the list says what instances wait for, and since when", async () => {
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}`);
+  await row(page, "order-tabs").getByText(/^\d.* for receive\("approved"\)$/).waitFor();
+  await row(page, "waiter").getByText('for lock Account("ada")').waitFor();
+  await page.getByRole("button", { name: "Began" }).click();
+  await page.waitForURL(/order=oldest/);
+  await page.locator(".rows .row").first().getByText("order-1").waitFor();
   await page.close();
 });
 

@@ -22,28 +22,40 @@ async function freePort() {
   });
 }
 
-/** Deploys a program, and serves its store. `options` are those of `serve`. */
-export async function serve(file, program, options = []) {
+/** Deploys a program, and serves its store: a folder, unless `database` is the URL of another one. `options` are those of `serve`. */
+export async function serve(file, program, options = [], database = null) {
   const folder = mkdtempSync(join(tmpdir(), "durable-page-"));
-  const store = join(folder, "store");
+  const store = database ?? join(folder, "store");
+  const tokens = join(folder, "tokens");
+  const settings = { cwd: folder, encoding: "utf8", env: { ...process.env, XDG_STATE_HOME: folder } };
+  const durably = (...args) => {
+    const done = spawnSync(durable, args, settings);
+    assert.equal(done.status, 0, done.stderr);
+  };
   writeFileSync(join(folder, file), program);
-  const deployed = spawnSync(durable, ["deploy", file, "--store", store], { cwd: folder, encoding: "utf8" });
-  assert.equal(deployed.status, 0, deployed.stderr);
+  if (database) durably("store", "init", database, "--partitions", "16");
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  let child;
+  let children = [];
   const server = {
     url, folder,
-    async begin() {
-      child = spawn(durable, ["serve", "--store", store, "--http", `127.0.0.1:${port}`, ...options], { stdio: ["ignore", "ignore", "pipe"] });
+    /** Begins a process that serves the store, and waits until it does. */
+    async begin(...more) {
+      const child = spawn(durable, ["serve", "--store", store, ...options, ...more], { ...settings, stdio: ["ignore", "ignore", "pipe"] });
+      children.push(child);
       await new Promise((done, fail) => {
-        child.stderr.on("data", (text) => { if (String(text).includes("listening")) done(); });
+        child.stderr.on("data", (text) => { if (/listening|serving/.test(String(text))) done(); });
         child.on("exit", (code) => fail(new Error(`the server ended: ${code}`)));
       });
       child.removeAllListeners("exit");
-      server.token = /^admin (\S+)/m.exec(readFileSync(join(store, "token"), "utf8"))[1];
+      return child;
     },
-    kill() { child.kill("SIGKILL"); },
+    /** Begins a process that serves the page as well. */
+    async open() {
+      await server.begin("--http", `127.0.0.1:${port}`, "--http-token-file", tokens);
+      server.token = /^admin (\S+)/m.exec(readFileSync(tokens, "utf8"))[1];
+    },
+    kill() { for (const child of children.splice(0)) child.kill("SIGKILL"); },
     end() { server.kill(); rmSync(folder, { recursive: true, force: true }); },
     /** Asks the interface; with a body, by POST. */
     async api(path, body) {
@@ -59,7 +71,9 @@ export async function serve(file, program, options = []) {
     /** The address of a place of the page, with the token. */
     page: (place = "") => `${url}/#token=${server.token}${place}`,
   };
-  await server.begin();
+  if (!database) durably("deploy", file, "--store", store);
+  await server.open();
+  if (database) durably("deploy", file, "--store", store);
   return server;
 }
 
