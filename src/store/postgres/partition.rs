@@ -30,6 +30,9 @@ enum Outcome {
     Lost { found: u64 },
 }
 
+/// Learns of a batch that is durable.
+type Told = Box<dyn Fn(&Batch) + Send>;
+
 /// The store of a partition that this process owns.
 pub struct PartitionStore {
     cluster: Cluster,
@@ -42,7 +45,7 @@ pub struct PartitionStore {
     commits: u64,
     watermark: Option<Watermark>,
     /// Learns of each batch that is durable.
-    told: Option<Box<dyn Fn(&Batch) + Send>>,
+    told: Option<Told>,
     /// The error after which nothing more is written.
     ended: Option<StoreError>,
 }
