@@ -33,12 +33,15 @@ const CHANGES_TIME: Duration = Duration::from_secs(10);
 /// The longest time that a guest waits for something to show. A guest that has gone is noticed
 /// within this time.
 const GUEST_TIME: Duration = Duration::from_secs(1);
+/// The longest time that the end of a host waits for clients that still get their responses.
+const LAST: Duration = Duration::from_secs(2);
 /// The time for which no client is accepted after the system has refused a descriptor or a thread.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The socket of a store, while this process has the store.
 pub struct Listener {
     path: PathBuf,
+    clients: Arc<Clients>,
 }
 
 impl Listener {
@@ -57,9 +60,29 @@ impl Listener {
         // system allows.
         let _ = rlimit::increase_nofile_limit(rlimit::INFINITY);
         let asked = Asked { handle: host.handle(), reads: host.reads(), guests: host.guest_desk() };
-        let serve = move || serve(&listener, &asked);
+        let clients = Arc::<Clients>::default();
+        let serve = {
+            let clients = clients.clone();
+            move || serve(&listener, &asked, &clients)
+        };
         thread::Builder::new().name("clients".into()).spawn(serve)?;
-        Ok(Listener { path })
+        Ok(Listener { path, clients })
+    }
+
+    /// Removes the socket. The clients that are connected get their responses.
+    pub(super) fn close(self) -> LastClients {
+        LastClients(self.clients.clone())
+    }
+}
+
+/// The clients that are connected when the listener is closed.
+pub(super) struct LastClients(Arc<Clients>);
+
+impl LastClients {
+    /// Waits until the responses have left that the host gave. Call this after the end of the host,
+    /// which leaves no client waiting for anything else.
+    pub(super) fn leave(self) {
+        self.0.finish(Instant::now() + LAST);
     }
 }
 
@@ -71,8 +94,7 @@ impl Drop for Listener {
 }
 
 /// Accepts clients as long as the process lives.
-fn serve(listener: &UnixListener, asked: &Asked) {
-    let clients = Arc::new(Clients::default());
+fn serve(listener: &UnixListener, asked: &Asked, clients: &Arc<Clients>) {
     for number in 0.. {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
@@ -207,6 +229,18 @@ impl Clients {
         self.state().dismiss_one();
     }
 
+    /// Waits until no client is served, but not for longer than a time.
+    fn finish(&self, until: Instant) {
+        let mut state = self.state();
+        while state.all.values().any(|client| client.silent_since.is_none()) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Notes whether a client is served now, or silent.
     fn serves(&self, number: u64, is_served: bool) {
         let mut state = self.state();
@@ -215,6 +249,8 @@ impl Clients {
         if let Some(client) = state.all.get_mut(&number) {
             client.silent_since = (!is_served).then_some(now);
         }
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Waits until there is memory for a request, and reserves it.

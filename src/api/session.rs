@@ -81,10 +81,14 @@ impl HostSession {
         }
     }
 
-    /// Ends the host, and gives the store back.
+    /// Ends the host, and gives the store back. Clients still get the responses of the host.
     pub fn into_store(self) -> Box<dyn SharedStore> {
-        drop(self.listener);
-        self.host.into_store()
+        let clients = self.listener.map(Listener::close);
+        let store = self.host.into_store();
+        if let Some(clients) = clients {
+            clients.leave();
+        }
+        store
     }
 
     /// Ends the host, and closes the store.

@@ -123,6 +123,21 @@ impl Outgoing {
         self.queue.pop_front().and_then(|first| self.gate.open(first).ok())
     }
 
+    /// Removes and returns the replies to clients of this process whose writes are durable.
+    pub(super) fn take_replies(&mut self) -> Vec<(Answer, Reply)> {
+        let (mut replies, mut rest) = (Vec::new(), VecDeque::new());
+        for held in std::mem::take(&mut self.queue) {
+            let is_reply = matches!(held.peek(), AwaitingCommit::Reply { to: Answer::Here(_), .. });
+            if !is_reply || !self.gate.is_open(&held) {
+                rest.push_back(held);
+            } else if let Ok(AwaitingCommit::Reply { to, reply }) = self.gate.open(held) {
+                replies.push((to, reply));
+            }
+        }
+        self.queue = rest;
+        replies
+    }
+
     /// Drops the effects whose owners no longer wait for them.
     pub(super) fn break_off(&mut self, is_gone: impl Fn(&Owner) -> bool) {
         self.queue.retain(|held| !held.peek().owner().is_some_and(&is_gone));

@@ -249,6 +249,9 @@ impl Host {
             Err(HostError::Store(_)) => Ok(()),
             _ => self.committer.commit(&mut self.engine, true),
         };
+        for (to, reply) in self.committer.outgoing.take_replies() {
+            to.give(reply, &mut self.engine);
+        }
         result.and(flushed)
     }
 
