@@ -251,6 +251,62 @@ fn a_running_script_is_reached() {
     assert_eq!(out(&script), "5\n");
 }
 
+/// The process that has the store ends with the last event. Each client that raised one hears so.
+#[test]
+fn who_ends_a_script_gets_the_reply() {
+    let folder = TempDir::new().expect("a folder");
+    let at = folder.path();
+    fs::write(at.join("s.df"), "for _ in 1..=12 { receive(\"go\") }").expect("a script");
+    for round in 0..5 {
+        let id = format!("s{round}");
+        let mut script = Command::new(DURABLE)
+            .current_dir(at)
+            .args(["run", "s.df", "--id", &id])
+            .spawn()
+            .expect("it runs");
+        await_that(|| durable(at, &["show", &id]).status.success());
+        std::thread::scope(|scope| {
+            for _ in 0..12 {
+                scope.spawn(|| ok(at, &["raise", &id, "go"]));
+            }
+        });
+        assert!(script.wait().expect("it ends").success());
+    }
+}
+
+/// Starts that become due while no process runs begin in the order in which they were due.
+#[test]
+fn overdue_starts_begin_in_their_order() {
+    let program = r#"
+        entity Log { state []; on add(n) { state += [n] }; on all() => state }
+        orchestration job(n) { Log(0).add(n) }
+        let hs = [start job(3) after 600ms, start job(1) after 200ms, start job(2) at (now() + 400ms)]
+        for h in hs { wait(h) }
+        print(Log(0).all())
+    "#;
+    for is_served in [false, true] {
+        let folder = TempDir::new().expect("a folder");
+        let at = folder.path();
+        fs::write(at.join("s.df"), program).expect("a script");
+        let mut script = Command::new(DURABLE)
+            .current_dir(at)
+            .args(["run", "s.df", "--id", "s"])
+            .spawn()
+            .expect("it runs");
+        await_that(|| out(&durable(at, &["list"])).contains("s:3"));
+        script.kill().expect("it is killed");
+        script.wait().expect("it ends");
+        std::thread::sleep(Duration::from_millis(700));
+        if is_served {
+            let _server = Server::new(at);
+            ok(at, &["wait", "s"]);
+        } else {
+            ok(at, &["resume", "s"]);
+        }
+        assert_eq!(out(&durable(at, &["replay", "s"])), "[1, 2, 3]\n");
+    }
+}
+
 const TALKS: &str = r#"
 activity says(n) { print("activity {n}"); n * n }
 entity Log { state 0; on add() { print("entity"); state += 1; state } }

@@ -96,17 +96,21 @@ pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, Read
     let mut events =
         vec![Event::Recover { mail, holds, lines, answers, life, time, versions, root: root_only }];
     events.extend(stale.into_iter().map(|owner| Event::Release { owner }));
+    // What became due while no process ran goes on in the order in which it became due.
+    let mut later = Vec::new();
     for (key, entry) in store.all(keys::ACTIVE)? {
         let id = String::from_utf8(key[keys::ACTIVE.len()..].to_vec());
         let Ok(id) = id else { continue };
         let active =
             Active::decode(&entry).ok_or_else(|| format!("the index entry of {id} is not readable"))?;
         match (root, active.due) {
-            (None, Some(due)) => events.push(Event::WakeAt { id, root: active.root, due }),
-            (None, None) => events.push(Event::Wake { id }),
-            (Some(root), _) if root == active.root => events.push(Event::Wake { id }),
-            (Some(_), _) => {}
+            (Some(root), _) if root != active.root => {}
+            (None, Some(due)) => later.push((due, Event::WakeAt { id, root: active.root, due })),
+            (Some(_), Some(due)) => later.push((due, Event::Wake { id })),
+            (_, None) => events.push(Event::Wake { id }),
         }
     }
+    later.sort_by_key(|(due, _)| *due);
+    events.extend(later.into_iter().map(|(_, event)| event));
     Ok(events)
 }
