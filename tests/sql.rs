@@ -191,6 +191,8 @@ fn a_server_that_is_not_there_is_a_lost_connection() {
         print(fails("postgres://locked@127.0.0.1:{port}/postgres", {{password: "right"}}))
         print(fails("postgres://locked:right@127.0.0.1:{port}/none"))
         print(fails("postgres://locked:right@127.0.0.1:{port}/postgres?sslmode=require")[0])
+        print(fails("postgres://locked:right@127.0.0.1:{port}/postgres?sslrootcert=system")[0])
+        print(fails("postgres://locked:right@127.0.0.1:{port}/postgres?sslrootcert=system&sslmode=require")[1])
         print(fails("postgres://locked:right@127.0.0.1:{port}/postgres?sslmod=off")[0])
         "#
     ));
@@ -202,6 +204,8 @@ connection_lost
 [{n: 1}]
 ["sql_error", "database \"none\" does not exist", "3D000"]
 connection_lost
+connection_lost
+the URL of the database: `sslrootcert=system` needs `sslmode=verify-full`
 type_error
 "#
     );
@@ -344,6 +348,14 @@ fn the_url_and_the_password_are_written_nowhere() {
     }
     // A password that is written in the program is left out by redaction.
     let plain = self::folder(&format!("print(sql.connect(\"{url}\").query(\"select 1 as n\"))"));
+    run(&plain);
+    let redacted = text(&durable(&plain, &["history", "r", "--redact"]));
+    assert!(redacted.contains("keeper") && !redacted.contains("hush-4711"), "{redacted}");
+    // A URL without a host is of this machine.
+    let local = url.replace(&format!("127.0.0.1:{port}"), "");
+    let plain = self::folder(&format!(
+        "print(try {{ sql.connect(\"{local}?port={port}\").query(\"select 1 as n\") }} catch e {{ e.kind }})"
+    ));
     run(&plain);
     let redacted = text(&durable(&plain, &["history", "r", "--redact"]));
     assert!(redacted.contains("keeper") && !redacted.contains("hush-4711"), "{redacted}");

@@ -131,6 +131,26 @@ struct Trap {
     told: Mutex<Sender<()>>,
 }
 
+/// Transactions that find their results, and those that fail to begin, are open no more.
+#[test]
+fn an_activity_has_any_number_of_transactions() {
+    let program = |url: &str| {
+        format!(
+            r#"
+            activity many(db) {{
+              for _ in 1..=1_100 {{ db.transaction(fn tx {{ 7 }}, {{key: "one", max_rows: 0}}) }}
+              db.transaction(fn tx {{ 8 }}, {{key: "two"}})
+            }}
+            print(many(sql.connect("{url}")))
+            "#
+        )
+    };
+    assert_eq!(prints(&program("sqlite:data.db")), "8\n");
+    if let Some(server) = postgres::server() {
+        assert_eq!(prints(&program(&server.url(&server.database()))), "8\n");
+    }
+}
+
 /// Starts a proxy before a server, which stops the first commit at a place, and says so.
 fn stopping(server: &Server, stop: Stop, breaks: bool) -> (u16, Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

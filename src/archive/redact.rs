@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use crate::builtins::{Effect, databases};
 use crate::engine::{Args, Checkpoint, Entry, History, RecordedRequest};
 use crate::machine::secret::MASK;
-use crate::machine::{Data, ErrorData, Value};
+use crate::machine::{Data, ErrorData, Value, sql};
 
 /// The length below which a text is replaced only as a whole value, and not within other texts.
 const SHORTEST: usize = 4;
@@ -119,7 +119,7 @@ impl Redaction {
             self.add(password.as_str());
         }
         let Some(Value::Str(url)) = handle.get_str("url") else { return };
-        let Ok(url) = url::Url::parse(url.as_str()) else { return };
+        let Ok(url) = sql::server_url(url.as_str()) else { return };
         let named = url.query_pairs().find(|(name, _)| name == "password");
         if let Some((_, password)) = named {
             self.add(&password);

@@ -65,6 +65,14 @@ struct Entry {
     slot: Arc<Slot>,
 }
 
+impl Entry {
+    /// Whether the transaction has ended, or has failed to begin.
+    fn is_over(&self) -> bool {
+        // The place of one that begins is known to its work, and that of one in use is locked.
+        Arc::weak_count(&self.slot) == 0 && self.slot.try_lock().is_ok_and(|open| open.is_none())
+    }
+}
+
 /// The place of an open transaction, which is empty before it begins and after it has ended.
 type Slot = Mutex<Option<Open>>;
 
@@ -125,6 +133,9 @@ impl Databases {
                 let plan = sql::plan(arg(1))?;
                 let key = chosen(&plan, key(2)?);
                 let Owner::Activity(activity) = owner else { return Err(unknown(effect.name())) };
+                if self.open.len() >= MOST_OPEN {
+                    self.open.retain(|_, entry| !entry.is_over());
+                }
                 if self.open.len() >= MOST_OPEN {
                     let text = format!("more than {MOST_OPEN} transactions are open at once");
                     return Err(ErrorData::new("limit", text));

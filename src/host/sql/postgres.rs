@@ -150,7 +150,7 @@ async fn claim(lent: &mut Lent, plan: &Plan, key: Option<&str>) -> Tried<Begun> 
     }
     let text = "select result from durable_steps where key = $1".to_string();
     let select = Statement { text, params, rows: None };
-    let most = Limits { max_size: u64::MAX, ..plan.limits };
+    let most = Limits { max_rows: 1, max_size: u64::MAX, ..plan.limits };
     let found = execute(lent, &select, Wants::Rows, &most).await?;
     rollback(lent).await?;
     match found {

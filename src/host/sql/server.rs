@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::machine::ErrorData;
 use crate::machine::error::type_error;
-use crate::machine::sql::Database;
+use crate::machine::sql::{self, Database};
 use crate::permissions::{Capability, Permissions, Target};
 use crate::store::postgres::tls;
 
@@ -104,18 +104,6 @@ fn unfit(reason: impl std::fmt::Display) -> ErrorData {
 const KNOWN: &str =
     "`sslmode`, `sslrootcert`, `application_name`, `options`, `host`, `port`, `user`, `password`, `dbname`";
 
-/// Returns a URL with a host, which is this machine where there is none.
-fn with_host(text: &str) -> String {
-    let Some(begin) = text.find("://").map(|at| at + 3) else { return text.to_string() };
-    let end = text[begin..].find(['/', '?', '#']).map_or(text.len(), |at| begin + at);
-    match &text[begin..end] {
-        authority if authority.is_empty() || authority.ends_with('@') => {
-            format!("{}localhost{}", &text[..end], &text[end..])
-        }
-        _ => text.to_string(),
-    }
-}
-
 /// What the parameters of a URL say about the connection.
 #[derive(Default)]
 struct Asked {
@@ -130,11 +118,12 @@ impl Asked {
     /// Reads the parameters of a URL. Some of them set parts of the URL, or of the configuration.
     fn of(url: &mut Url, config: &mut Config) -> Result<Asked, ErrorData> {
         let mut asked = Asked::default();
+        let mut is_of_the_system = false;
         let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         for (name, value) in pairs {
             match name.as_str() {
                 "sslmode" => asked.tls = Some(mode(&value)?),
-                "sslrootcert" if value == "system" => {}
+                "sslrootcert" if value == "system" => is_of_the_system = true,
                 "sslrootcert" => asked.roots = Some(value),
                 "application_name" => drop(config.application_name(value)),
                 "options" => drop(config.options(value)),
@@ -148,6 +137,13 @@ impl Asked {
                     url.set_port(Some(port)).map_err(|()| unfit("it has no host, and so no port"))?;
                 }
                 other => return Err(unfit(format!("`{other}` is not a parameter; those are {KNOWN}"))),
+            }
+        }
+        if is_of_the_system {
+            // Anybody can have a certificate of those authorities.
+            match asked.tls.get_or_insert((SslMode::Require, Verify::Name)) {
+                (_, Verify::Name) => {}
+                _ => return Err(unfit("`sslrootcert=system` needs `sslmode=verify-full`")),
             }
         }
         Ok(asked)
@@ -173,7 +169,7 @@ fn mode(value: &str) -> Result<(SslMode, Verify), ErrorData> {
 impl Server {
     /// Reads the URL of a database.
     pub(super) fn of(database: &Database) -> Result<Server, ErrorData> {
-        let mut url = Url::parse(&with_host(&database.url)).map_err(unfit)?;
+        let mut url = sql::server_url(&database.url).map_err(unfit)?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(unfit("it begins with postgres:// or sqlite:"));
         }
@@ -314,7 +310,7 @@ impl Server {
         let (client, connection) = connected.map_err(|error| {
             let is_of_the_server = error.as_db_error().is_some();
             let trouble = of_postgres(error, &self.shown);
-            match is_of_the_server {
+            match is_of_the_server || trouble.kind == TroubleKind::Lost {
                 true => trouble,
                 // A greeting that failed is a connection that could not be made.
                 false => lost(&self.shown, &title(&trouble.error)),

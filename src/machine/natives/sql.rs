@@ -193,14 +193,25 @@ fn connect(url: &Value, options: &Value) -> Result<Value, Fail> {
     on(&masked(&handle)).map(|_| handle)
 }
 
+/// Reads the URL of a server. Without a host, it is this machine.
+pub fn server_url(text: &str) -> Result<Url, url::ParseError> {
+    let Some(begin) = text.find("://").map(|at| at + 3) else { return Url::parse(text) };
+    let end = text[begin..].find(['/', '?', '#']).map_or(text.len(), |at| begin + at);
+    match &text[begin..end] {
+        authority if authority.is_empty() || authority.ends_with('@') => {
+            Url::parse(&format!("{}localhost{}", &text[..end], &text[end..]))
+        }
+        _ => Url::parse(text),
+    }
+}
+
 /// Checks that a text is the URL of a database.
 fn kind_of_url(text: &str) -> Result<(), Fail> {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
     let hint = match scheme {
         "sqlite" => return Ok(()),
-        "postgres" | "postgresql" => match Url::parse(text) {
-            // Without a host, it is this machine.
-            Ok(_) | Err(url::ParseError::EmptyHost) => return Ok(()),
+        "postgres" | "postgresql" => match server_url(text) {
+            Ok(_) => return Ok(()),
             Err(error) => format!("this one can't be read: {error}"),
         },
         "mysql" | "mariadb" | "mssql" | "oracle" | "mongodb" | "redis" => {

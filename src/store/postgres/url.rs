@@ -273,6 +273,10 @@ fn chosen(own: &[(String, String)], is_local: bool) -> Result<Tls, String> {
     };
     Ok(match find("sslmode") {
         None if is_local && find("sslrootcert").is_none() => Tls::Never,
+        // Anybody can have a certificate of those authorities.
+        Some(mode) if find("sslrootcert") == Some("system") && mode != "verify-full" => {
+            return Err("`sslrootcert=system` needs `sslmode=verify-full`".into());
+        }
         None | Some("verify-full") => Tls::Always(trust(true)),
         Some("verify-ca") => Tls::Always(trust(false)),
         // With roots, `psql` checks the certificate as well.
