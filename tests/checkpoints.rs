@@ -265,7 +265,8 @@ fn a_checkpoint_of_other_code_is_not_taken() {
         batch.put(keys::instance(&running.id), running.encode());
         batch.put(keys::checkpoint(&running.id), checkpoint.encode());
         world.driver.store.commit(&batch).expect("a store in memory can be written");
-        let event = fetch(&world.driver.store, &Address::instance(&running.id), &mut |_| Ok(image.clone()));
+        let event =
+            fetch(&world.driver.store, &Address::instance(&running.id), false, &mut |_| Ok(image.clone()));
         match event.expect("it can be read") {
             Event::Load { history, .. } => history.after.is_some(),
             _ => panic!("the instance is there"),

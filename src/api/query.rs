@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::ProgramHash;
 use crate::engine::query::{
-    self, EntityFilter, EntityView, HistoryPage, InstanceFilter, OutputPage, Page, Paging, ProgramView,
+    self, EntityFilter, EntityView, HistoryPage, InstanceFilter, OperationView, OperationsPage, OutputPage,
+    Page, Paging, ProgramView,
 };
 use crate::engine::{Function, History, InstanceRecord, ReadError, functions, read_modules, read_record};
 use crate::kv::{Cause, Read};
@@ -39,6 +40,8 @@ pub enum Query {
     Tree { id: String, paging: Paging },
     /// The output of an instance, as far as its history is kept.
     Output { id: String, paging: Paging },
+    /// The kept operations of an entity in order, beginning with the one of a number.
+    Operations { entity: EntityId, from: u64, limit: u32 },
 }
 
 /// The answer to a [`Query`].
@@ -63,6 +66,8 @@ pub enum Answer {
     Tree(Option<Page<InstanceRecord>>),
     /// `None` means that there is no such instance.
     Output(Option<OutputPage>),
+    /// `None` means that nothing is kept of the entity, and that no program declares it.
+    Operations(Option<OperationsPage>),
 }
 
 /// The reason why a query has no answer.
@@ -123,6 +128,9 @@ pub fn answered(store: &dyn Read, query: &Query) -> Result<Answer, ReadError> {
         Query::Modules(hash) => Answer::Modules(read_modules(*hash, store)?),
         Query::Tree { id, paging } => Answer::Tree(query::tree(store, id, paging)?),
         Query::Output { id, paging } => Answer::Output(query::output(store, id, paging)?),
+        Query::Operations { entity, from, limit } => {
+            Answer::Operations(query::operations(store, entity, *from, *limit)?)
+        }
     })
 }
 
@@ -227,6 +235,40 @@ pub trait Queries {
         match self.query(Query::Entity(entity.clone()))? {
             Answer::Entity(view) => Ok(view),
             other => Err(unexpected(other)),
+        }
+    }
+
+    /// Returns a page of the kept operations of an entity, beginning with the one of a number;
+    /// `None` if nothing is kept of the entity and no program declares it.
+    fn operations(
+        &self,
+        entity: &EntityId,
+        from: u64,
+        limit: u32,
+    ) -> Result<Option<OperationsPage>, QueryError> {
+        match self.query(Query::Operations { entity: entity.clone(), from, limit })? {
+            Answer::Operations(page) => Ok(page),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Hands the kept operations of an entity to `visit`, one page at a time, beginning with the one
+    /// of a number. `visit` returns false to stop. Returns the last page without its operations;
+    /// `None` if nothing is kept of the entity and no program declares it.
+    fn each_operations(
+        &self,
+        entity: &EntityId,
+        mut from: u64,
+        visit: &mut dyn FnMut(Vec<OperationView>) -> bool,
+    ) -> Result<Option<OperationsPage>, QueryError> {
+        loop {
+            let Some(mut page) = self.operations(entity, from, WHOLE)? else { return Ok(None) };
+            let next = page.next;
+            let goes_on = visit(std::mem::take(&mut page.items));
+            match next {
+                Some(next) if goes_on => from = next,
+                _ => return Ok(Some(page)),
+            }
         }
     }
 

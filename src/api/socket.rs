@@ -24,7 +24,7 @@ use super::{
 const MOST: u32 = 1 << 30;
 
 /// The version of the protocol, which grows with every change of its messages.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 /// The bytes with which both sides begin.
 const GREETING: &[u8; 8] = b"durable\0";
 /// The time limit for the greeting of the other side.

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use crate::engine::{Checkpoint, Chunk, keys};
+use crate::engine::{Checkpoint, Chunk, KeptOperation, keys};
 use crate::kv::{Read, StoreError};
 use crate::store::FORMAT;
 
@@ -98,6 +98,10 @@ fn secrets(store: &dyn Read) -> Result<Redaction, StoreError> {
         {
             chain.begin(&text(id), &checkpoint);
             redaction.note(&text(id), &checkpoint.open_entries());
+        } else if keys::parse_operation(key).is_some()
+            && let Some(operation) = KeptOperation::decode(bytes)
+        {
+            redaction.note(&hex::encode(key), &operation.entries);
         } else if let Some((id, number)) = keys::parse_chunk(key) {
             let before = chain.of(id, number);
             // A chunk that is not readable is not exported either.

@@ -4,8 +4,10 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::engine::query::{EntityView, Printed, PrintedLine};
-use crate::engine::{Args, Entry, InstanceRecord, Line, Message, RecordedRequest, Status, Steps, StoredMail};
+use crate::engine::query::{EntityView, OperationView, Printed, PrintedLine};
+use crate::engine::{
+    Args, Entry, InstanceRecord, KeptOperation, Line, Message, RecordedRequest, Status, Steps, StoredMail,
+};
 use crate::machine::{Cancellation, Data, EntityId, ErrorData, Value, format, json as values};
 use crate::syntax::Place;
 
@@ -180,6 +182,36 @@ pub fn rewound(instances: &[Steps]) -> Json {
     json!({"instances": instances.iter().map(of).collect::<Vec<_>>()})
 }
 
+/// Returns the form of a kept operation.
+pub(super) fn kept_operation(operation: &KeptOperation) -> Json {
+    let KeptOperation { operation: name, args, caller, from, program, begun, ended, entries, result, .. } =
+        operation;
+    let entries: Vec<Json> = entries.iter().map(entry).collect();
+    let mut out = json!({
+        "operation": name, "args": data(args), "kind": if caller.is_some() { "call" } else { "signal" },
+        "caller": caller.as_ref().map(|caller| &caller.instance), "from": from,
+        "program": program.map(|program| hex::encode(program.0)),
+        "begun": format::instant(*begun), "ended": format::instant(*ended), "entries": entries,
+    });
+    match result {
+        Ok(value) => out["value"] = data(value),
+        Err(failure) => out["error"] = error(failure),
+    }
+    out
+}
+
+/// Returns the form of a kept operation, with its number and the states before and after it. `null`
+/// is the initial state.
+pub fn operation(view: &OperationView) -> Json {
+    let mut out = kept_operation(&view.operation);
+    out["number"] = json!(view.number);
+    out["before"] = json!(view.before.as_ref().map(data));
+    out["after"] = json!(view.after.as_ref().map(data));
+    out["changed"] = json!(view.operation.after.is_some());
+    out["follows_gap"] = json!(view.follows_gap);
+    out
+}
+
 /// Returns the form of an entity, with the messages that wait for it.
 pub fn entity(view: &EntityView) -> Json {
     let waiting: Vec<Json> = view.mail.iter().map(|mail| message(&mail.message)).collect();
@@ -197,6 +229,7 @@ fn with_waiting(view: &EntityView, waiting: Json) -> Json {
         "entity": entity.to_string(), "name": entity.name, "key": data(&entity.key),
         "state": state.as_ref().map(data), "held_by": hold.as_ref().map(|hold| &hold.owner.instance),
         "held_since": hold.as_ref().map(|hold| format::instant(hold.since)), "waiting": waiting,
+        "operations": view.operations,
     })
 }
 

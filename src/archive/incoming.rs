@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use crate::code::{ProgramHash, modules_hash};
 use crate::engine::{
-    Address, ClientCall, Deployed, Function, Hold, InstanceRecord, Kept, StoredProgram, keys, read_history,
+    Address, ClientCall, Deployed, Function, Hold, InstanceRecord, Kept, KeptRange, StoredProgram, keys,
+    read_history,
 };
 use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
+use crate::machine::EntityId;
 
 use super::error::Refusal;
 
@@ -196,11 +198,39 @@ impl View<'_> {
             let function =
                 Function::decode(value).ok_or_else(|| format!("{} is not readable", named(key)))?;
             self.needs_program(&function.program.0, &format!("function {}", String::from_utf8_lossy(name)))?;
+        } else if let Some(entity) = keys::parse_kept(key) {
+            self.whole_operations(&entity, value)?;
+        } else if let Some((entity, number)) = keys::parse_operation(key) {
+            let kept = self.get(&keys::kept(&entity))?.and_then(|bytes| KeptRange::decode(&bytes));
+            if !kept.is_some_and(|kept| (kept.first()..kept.next()).contains(&number)) {
+                return Err(format!("{} is in no list of kept operations", named(key)));
+            }
         } else if key.starts_with(keys::LOCKS) {
             let hold = Hold::decode(value).ok_or_else(|| format!("{} is not readable", named(key)))?;
             self.needs_instance(&hold.owner.instance, "a lock")?;
         }
         Ok(())
+    }
+
+    /// Checks that the kept operations of an entity are there, with their programs.
+    fn whole_operations(&self, entity: &EntityId, value: &[u8]) -> Result<(), String> {
+        let unreadable = || format!("the list of the operations of `{entity}` is not readable");
+        let kept = KeptRange::decode(value).ok_or_else(unreadable)?;
+        for program in kept.programs() {
+            self.needs_program(&program.0, &format!("operations of `{entity}`"))?;
+        }
+        let mut expected = kept.first();
+        self.scan(&keys::operations(entity), &mut |key, _| {
+            let is_next = keys::parse_operation(key).is_some_and(|(_, number)| number == expected);
+            expected += u64::from(is_next);
+            is_next
+        })?;
+        match expected == kept.next() {
+            true => Ok(()),
+            false => {
+                Err(format!("operation {expected} of `{entity}` is neither in the file nor in the store"))
+            }
+        }
     }
 
     fn needs_instance(&self, id: &str, what: &str) -> Result<(), String> {
@@ -261,6 +291,12 @@ fn named(key: &[u8]) -> String {
     if let Some(entity) = keys::parse_entity_key(key) {
         let what = if key.starts_with(keys::LOCKS) { "the lock" } else { "the state" };
         return format!("{what} of `{entity}`");
+    }
+    if let Some((entity, number)) = keys::parse_operation(key) {
+        return format!("operation {number} of `{entity}`");
+    }
+    if let Some(entity) = keys::parse_kept(key) {
+        return format!("the list of the operations of `{entity}`");
     }
     if let Some(entity) = keys::parse_version(key) {
         return format!("the version of the state of `{entity}`");

@@ -3,13 +3,13 @@
 use serde_json::{Value as Json, json};
 
 use crate::engine::{
-    Active, Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord, StoredLines,
-    StoredMail, StoredProgram, keys,
+    Active, Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord, KeptOperation,
+    KeptRange, StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::machine::{Data, format};
 
 use super::chain::Chain;
-use super::forms::{data, entry, error, instance, message, output, reference};
+use super::forms::{data, entry, error, instance, kept_operation, message, output, reference};
 use super::redact::Redaction;
 
 /// Returns the line of a key and its value. The error names the unreadable part.
@@ -94,6 +94,26 @@ pub(super) fn line(
         let (shown, reference) = (entity.to_string(), data(&reference(&entity)));
         let version = u32::from_be_bytes(version);
         return Ok(json!({"type": "version", "entity": shown, "reference": reference, "version": version}));
+    }
+    if key == keys::KEEPS_OPERATIONS {
+        return Ok(json!({"type": "operations"}));
+    }
+    if let Some(entity) = keys::parse_kept(key) {
+        let kept = KeptRange::decode(bytes).ok_or_else(|| unreadable(key))?;
+        return Ok(json!({
+            "type": "kept", "entity": entity.to_string(), "reference": data(&reference(&entity)),
+            "first": kept.first(), "next": kept.next(), "stored": hex::encode(bytes),
+        }));
+    }
+    if let Some((entity, number)) = keys::parse_operation(key) {
+        let operation = KeptOperation::decode(bytes).ok_or_else(|| unreadable(key))?;
+        let mut line = kept_operation(&operation);
+        line["type"] = json!("operation");
+        line["entity"] = json!(entity.to_string());
+        line["reference"] = data(&reference(&entity));
+        line["number"] = json!(number);
+        line["stored"] = json!(hex::encode(bytes));
+        return Ok(line);
     }
     if keys::parse_entity_key(key).is_some() {
         return entity_line(key, bytes);

@@ -4,8 +4,8 @@ use serde_json::Value as Json;
 
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
-    Active, Args, Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord, LifeId,
-    RecordedRequest, Status, StoredLines, StoredMail, StoredProgram, keys,
+    Active, Args, Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord,
+    KeptOperation, KeptRange, LifeId, RecordedRequest, Status, StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::kv::Pair;
 use crate::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, Value, json as values};
@@ -97,6 +97,18 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             let stored = hex::decode(json["stored"].as_str()?).ok()?;
             Hold::decode(&stored)?;
             Some((keys::lock(&read_entity(&json["reference"])?), stored))
+        }
+        "operations" => Some((keys::KEEPS_OPERATIONS.to_vec(), Vec::new())),
+        "kept" => {
+            let stored = hex::decode(json["stored"].as_str()?).ok()?;
+            KeptRange::decode(&stored).filter(|kept| kept.next() <= MOST)?;
+            Some((keys::kept(&read_entity(&json["reference"])?), stored))
+        }
+        "operation" => {
+            let stored = hex::decode(json["stored"].as_str()?).ok()?;
+            KeptOperation::decode(&stored)?;
+            let number = read_number(&json["number"])?;
+            Some((keys::operation(&read_entity(&json["reference"])?, number), stored))
         }
         "lines" => {
             let stored = hex::decode(json["stored"].as_str()?).ok()?;

@@ -215,12 +215,22 @@ pub struct Keep {
     /// The most bytes of history that one root may write while the process lives, with all of its descendants
     #[arg(long, value_name = "BYTES", default_value_t = Quotas::default().bytes)]
     pub max_written: u64,
+    /// Keep the operations of entities, for `durable entity --history` and the debugger. The store remembers the choice
+    #[arg(long, value_name = "WHETHER", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub journal_entities: Option<Switch>,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 impl Default for Keep {
     fn default() -> Keep {
         let Quotas { instances, bytes } = Quotas::default();
-        Keep { kept: Kept::All, max_instances: instances, max_written: bytes }
+        Keep { kept: Kept::All, max_instances: instances, max_written: bytes, journal_entities: None }
     }
 }
 
@@ -578,6 +588,9 @@ pub struct EntitiesList {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  durable entity Account@alice
+  durable entity 'Cart@[\"eu\", 17]' --history")]
 pub struct OneEntity {
     /// The entity: its name, `@` and its key
     pub entity: String,
@@ -587,6 +600,15 @@ pub struct OneEntity {
     /// Remove its current or next message; a caller that waits for the answer gets an error
     #[arg(long, conflicts_with = "json")]
     pub drop_message: bool,
+    /// Show the operations that are kept of it, with their callers and the states that they left
+    #[arg(long, conflicts_with = "drop_message")]
+    pub history: bool,
+    /// With `--history`: the number of the operation to begin with
+    #[arg(long, value_name = "NUMBER", requires = "history")]
+    pub from: Option<u64>,
+    /// Forget the operations that are kept of it
+    #[arg(long, conflicts_with_all = ["json", "drop_message", "history"])]
+    pub forget_history: bool,
     #[command(flatten)]
     pub store: InStore,
 }

@@ -12,7 +12,7 @@ use super::arguments::{EntitiesList, OneEntity, Programs};
 use super::clients::entity as parse;
 use super::problem::Problem;
 use super::table::{table, time};
-use super::{FAILED, UNKNOWN, print};
+use super::{FAILED, UNKNOWN, operations, print};
 
 /// Removes the message that an entity cannot process.
 fn drop_message(one: &OneEntity, entity: EntityId) -> Result<u8, Problem> {
@@ -45,7 +45,7 @@ pub fn entities(list: EntitiesList) -> Result<u8, Problem> {
     store.close()?;
     let mut rows = Vec::new();
     for view in &views {
-        let EntityView { entity, state, hold, mail } = view;
+        let EntityView { entity, state, hold, mail, .. } = view;
         if list.json {
             print(&format!("{}\n", forms::entity_line(view)))?;
             continue;
@@ -70,18 +70,23 @@ pub fn entity(one: OneEntity) -> Result<u8, Problem> {
     if one.drop_message {
         return drop_message(&one, entity);
     }
+    if one.forget_history {
+        return operations::forget(&one, entity);
+    }
+    if one.history {
+        return operations::history(&one, &entity);
+    }
     let store = Access::open(&one.store.store)?;
     let view = store.entity(&entity)?;
     store.close()?;
     let Some(view) = view else {
-        return Err(Problem::new(UNKNOWN, format!("no program here declares an entity `{}`", entity.name))
-            .hint("`durable entities` shows those that there are"));
+        return Err(operations::no_entity(&entity));
     };
     if one.json {
         print(&format!("{}\n", forms::entity(&view)))?;
         return Ok(0);
     }
-    let EntityView { state, hold, mail, .. } = view;
+    let EntityView { entity, state, hold, mail, operations } = view;
     let mut text = match state {
         Some(state) => format!("state      {}\n", format::write(&state.decode(), 4_000).0),
         None => "state      none: its next operation finds the initial one\n".to_string(),
@@ -91,6 +96,9 @@ pub fn entity(one: OneEntity) -> Result<u8, Problem> {
     }
     for mail in &mail {
         text.push_str(&format!("waiting    {}\n", short(&describe(&mail.message), 100)));
+    }
+    if operations > 0 {
+        text.push_str(&format!("operations {operations} kept: `durable entity {entity} --history`\n"));
     }
     print(&text)?;
     Ok(0)

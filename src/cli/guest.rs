@@ -123,6 +123,7 @@ fn ignored(run: &Run) {
     let given = [
         ("--durability", !matches!(run.durability, Durability::Output)),
         ("--history", !matches!(keep.kept, Kept::All)),
+        ("--journal-entities", keep.journal_entities.is_some()),
         ("--max-instances", keep.max_instances != quotas.instances),
         ("--max-written", keep.max_written != quotas.bytes),
         ("--otlp", run.telemetry.otlp.is_some()),

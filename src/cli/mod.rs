@@ -27,6 +27,7 @@ mod inspect;
 mod junit;
 mod lsp;
 mod new;
+mod operations;
 mod outcome;
 mod pending;
 mod permissions;

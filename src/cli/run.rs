@@ -17,7 +17,7 @@ use crate::resident;
 use crate::store::DiskStore;
 
 use super::access::{self, Access, Opened, known};
-use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run, Telemetry, WhenThere};
+use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run, Switch, Telemetry, WhenThere};
 use super::guest::{self, Visit};
 use super::outcome::{Shows, outcome, stuck, wait_by, wait_there};
 use super::permissions::permissions;
@@ -31,6 +31,11 @@ pub fn retention(keep: &Keep) -> Retention {
         Kept::All => Retention::All,
         Kept::Latest => Retention::Latest,
     }
+}
+
+/// Returns whether the operations of entities are kept; `None` leaves that to the store.
+pub fn keep_operations(keep: &Keep) -> Option<bool> {
+    keep.journal_entities.map(|wanted| wanted == Switch::On)
 }
 
 /// Returns the limits of one root.
@@ -102,6 +107,7 @@ pub(super) fn settings(run: &Run, permissions: Permissions) -> Settings {
         durability,
         retention: retention(&run.keep),
         quotas: quotas(&run.keep),
+        keep_operations: keep_operations(&run.keep),
         permissions,
         lean: true,
         ..Settings::default()
@@ -226,6 +232,7 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
     let settings = Settings {
         retention: retention(&resume.keep),
         quotas: quotas(&resume.keep),
+        keep_operations: keep_operations(&resume.keep),
         permissions,
         lean: true,
         ..Settings::default()

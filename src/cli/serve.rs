@@ -61,6 +61,7 @@ pub(super) fn settings(serve: &Serve) -> Result<Settings, Problem> {
         stays: true,
         retention: run::retention(&serve.keep),
         quotas: run::quotas(&serve.keep),
+        keep_operations: run::keep_operations(&serve.keep),
         permissions: super::permissions::permissions(&serve.may)?,
         ..Settings::default()
     })

@@ -12,6 +12,7 @@ use crate::machine::{Data, EntityId, Image, Machine, Value};
 use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
+use super::kept::Keeping;
 use super::message::{Mail, Message};
 use super::{keys, stored};
 
@@ -87,6 +88,8 @@ pub(super) struct Slot {
     pub(super) queued: bool,
     /// The number of operations that the entity has run in this process.
     pub(super) operations: u32,
+    /// The kept operations, if operations are kept.
+    pub(super) keeping: Option<Box<Keeping>>,
 }
 
 /// The number of entities at rest that are kept in memory.
@@ -111,6 +114,8 @@ pub(super) struct Entities {
     resting: VecDeque<Rc<EntityId>>,
     /// The number of operations under way.
     pub busy: usize,
+    /// Whether operations are kept.
+    pub keeps: bool,
 }
 
 impl Entities {
@@ -261,6 +266,9 @@ impl Entities {
                 }
                 slot.hold_written = slot.hold.is_some();
             }
+            if let Some(keeping) = &mut slot.keeping {
+                keeping.take_writes(&entity, batch);
+            }
             if slot.is_at_rest() {
                 self.resting.push_back(entity);
             }
@@ -288,6 +296,7 @@ impl Slot {
             && self.hold.is_none()
             && self.unwritten.is_none()
             && self.running.is_none()
+            && self.keeping.as_ref().is_none_or(|keeping| !keeping.has_writes())
             && !self.queued
             && !matches!(self.state, State::Asked)
     }

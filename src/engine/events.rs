@@ -19,6 +19,7 @@ use super::entity::{Deployment, Hold};
 use super::evaluation::Mismatch;
 use super::gate::Gated;
 use super::history::History;
+use super::kept::KeptRange;
 use super::message::{Message, StoredMail};
 use super::open::Open;
 use super::outbox::{Line, StoredLines};
@@ -76,6 +77,8 @@ pub enum Event {
         time: i64,
         /// The versions of deployments that a partition knows.
         versions: BTreeMap<Partition, i64>,
+        /// Whether the store keeps the operations of entities.
+        keeps: bool,
         root: Option<String>,
     },
     /// What another partition has sent, as the driver has read it. It may come again until the
@@ -92,7 +95,14 @@ pub enum Event {
     /// A fetched instance has ended, or does not exist.
     Absent { id: String, record: Option<InstanceRecord> },
     /// The state of a fetched entity with its version, and the newest program that declares it.
-    Entity { entity: EntityId, state: Option<Data>, version: u32, deployed: Option<Deployment> },
+    /// If operations are kept, those that the store keeps follow.
+    Entity {
+        entity: EntityId,
+        state: Option<Data>,
+        version: u32,
+        deployed: Option<Deployment>,
+        kept: Option<KeptRange>,
+    },
     /// A fetched program.
     Program { image: Rc<Image> },
     /// The record of an instance whose status was requested.
@@ -136,6 +146,8 @@ pub enum Event {
     /// Unused programs and texts are removed by these writes. All earlier writes are in the store,
     /// and no other engine uses it.
     Collect { unused: Batch },
+    /// The kept operations of an entity are forgotten. All earlier writes are in the store.
+    Forget { entity: EntityId, kept: KeptRange },
     /// The tree of an instance that is to be replaced.
     Tree { id: String, tree: Tree },
     /// An instance that has ended or is gone releases its locks.
@@ -163,8 +175,9 @@ pub enum Output {
     },
     /// Nobody waits for this step any more. It may be broken off.
     Abandon { step: StepId },
-    /// Read an instance or an entity from the store, including all earlier writes.
-    Fetch { address: Address },
+    /// Read an instance or an entity from the store, including all earlier writes. If `kept` is set,
+    /// the kept operations of the entity are needed, too.
+    Fetch { address: Address, kept: bool },
     /// Read a program.
     FetchProgram { hash: ProgramHash },
     /// Read the tree of an instance that has ended and is to be replaced, including all earlier

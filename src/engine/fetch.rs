@@ -11,6 +11,7 @@ use super::active::Active;
 use super::address::{Address, LifeId};
 use super::entity::Deployment;
 use super::events::{Event, Output};
+use super::kept::{read_keeps, read_kept};
 use super::keys;
 use super::program::known_image;
 use super::purge::Tree;
@@ -30,7 +31,9 @@ pub fn look_up(
     output: &Output,
 ) -> Result<Option<Event>, ReadError> {
     Ok(Some(match output {
-        Output::Fetch { address } => fetch(store, address, &mut |hash| known_image(known, hash, store))?,
+        Output::Fetch { address, kept } => {
+            fetch(store, address, *kept, &mut |hash| known_image(known, hash, store))?
+        }
         Output::FetchProgram { hash } => Event::Program { image: known_image(known, *hash, store)? },
         Output::Tree { id } => {
             Event::Tree { id: id.clone(), tree: Tree::read(store, std::slice::from_ref(id))? }
@@ -41,7 +44,12 @@ pub fn look_up(
 }
 
 /// Reads what [`Output::Fetch`](super::Output::Fetch) asks for.
-pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<Event, ReadError> {
+pub fn fetch(
+    store: &dyn Read,
+    address: &Address,
+    kept: bool,
+    images: Images<'_>,
+) -> Result<Event, ReadError> {
     match address {
         Address::Instance(id) => match read_record(store, id)? {
             Some(record) if !record.status.is_ended() => {
@@ -61,7 +69,8 @@ pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<
             };
             // An entity without a state has no version, and a store may be far away.
             let version = if state.is_some() { read_version(store, entity)? } else { 0 };
-            Ok(Event::Entity { entity: (**entity).clone(), state, version, deployed })
+            let kept = if kept { read_kept(store, entity)? } else { None };
+            Ok(Event::Entity { entity: (**entity).clone(), state, version, deployed, kept })
         }
     }
 }
@@ -93,8 +102,9 @@ pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, Read
     let (lines, life, time) = (read_lines(store)?, read_life(store)?, read_time(store)?);
     let root_only = root.map(str::to_string);
     let (answers, versions) = (read_answers(store)?, read_versions(store)?);
+    let keeps = read_keeps(store)?;
     let mut events =
-        vec![Event::Recover { mail, holds, lines, answers, life, time, versions, root: root_only }];
+        vec![Event::Recover { mail, holds, lines, answers, life, time, versions, keeps, root: root_only }];
     events.extend(stale.into_iter().map(|owner| Event::Release { owner }));
     // What became due while no process ran goes on in the order in which it became due.
     let mut later = Vec::new();

@@ -11,6 +11,8 @@
 //! | `f/` function's name | a [`Function`](super::Function): a deployed orchestration |
 //! | `a/` id | the root of an instance that has more to do than to wait for others |
 //! | `e/` entity | an entity's state, as data |
+//! | `w/` entity | a [`KeptRange`](super::KeptRange): which operations of the entity are kept |
+//! | `d/` entity `00` number | a [`KeptOperation`](super::KeptOperation) of the entity |
 //! | `v/` entity | the version of its state, four bytes, big-endian; missing while it is 0 |
 //! | `l/` entity | a [`Hold`](super::Hold): the entity's holder |
 //! | `s/life` | the life of instances that begin now; missing while it is the first |
@@ -22,6 +24,7 @@
 //! | `r/` number | a [`Kept`](super::Kept): the place of an answer in the order of answers |
 //! | `u/` id `00` hash | empty: a program with which an upgraded instance ran before |
 //! | `s/time` | the time that the store has reached, in nanoseconds since 1970 |
+//! | `s/operations` | empty: operations of entities are kept |
 //! | `s/deploys` | in a partition: for each partition, the newest deployment that is known |
 //!
 //! Numbers, lives and times are eight bytes, big-endian. An entity is its name, `00`, and its key
@@ -44,6 +47,8 @@ pub const MAIL: &[u8] = b"m/";
 pub const ENTITIES: &[u8] = b"e/";
 pub const LOCKS: &[u8] = b"l/";
 pub const VERSIONS: &[u8] = b"v/";
+pub const KEPT: &[u8] = b"w/";
+pub const OPERATIONS: &[u8] = b"d/";
 pub const DEPLOYED: &[u8] = b"n/";
 /// The key of the life of instances that begin now. The life grows whenever an id becomes free, so
 /// that no instance has the life of an earlier one with its id.
@@ -58,6 +63,8 @@ pub const ANSWERS: &[u8] = b"r/";
 pub const OWN: &[u8] = b"s/";
 /// The key of the time that the store has reached.
 pub const TIME: &[u8] = b"s/time";
+/// The key that says that operations of entities are kept.
+pub const KEEPS_OPERATIONS: &[u8] = b"s/operations";
 /// The key of the versions of deployments that a partition knows.
 pub const DEPLOYMENTS: &[u8] = b"s/deploys";
 
@@ -163,6 +170,35 @@ pub fn version(entity: &EntityId) -> Vec<u8> {
 /// Returns the entity of the key of a version.
 pub fn parse_version(key: &[u8]) -> Option<EntityId> {
     parse_entity(key.strip_prefix(VERSIONS)?)
+}
+
+/// Returns the key of the list of an entity's kept operations.
+pub fn kept(entity: &EntityId) -> Vec<u8> {
+    with_entity(KEPT, entity)
+}
+
+/// Returns the entity of the key of such a list.
+pub fn parse_kept(key: &[u8]) -> Option<EntityId> {
+    parse_entity(key.strip_prefix(KEPT)?)
+}
+
+/// Returns the prefix of an entity's kept operations.
+pub fn operations(entity: &EntityId) -> Vec<u8> {
+    let mut key = with_entity(OPERATIONS, entity);
+    key.push(0);
+    key
+}
+
+pub fn operation(entity: &EntityId, number: u64) -> Vec<u8> {
+    let mut key = operations(entity);
+    key.extend(number.to_be_bytes());
+    key
+}
+
+/// Returns the entity and the number of the key of a kept operation.
+pub fn parse_operation(key: &[u8]) -> Option<(EntityId, u64)> {
+    let (rest, number) = key.strip_prefix(OPERATIONS)?.split_last_chunk()?;
+    Some((parse_entity(rest.strip_suffix(&[0])?)?, u64::from_be_bytes(*number)))
 }
 
 pub fn lock(entity: &EntityId) -> Vec<u8> {

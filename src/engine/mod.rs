@@ -44,6 +44,8 @@ mod history;
 mod inbox;
 mod instance;
 mod journal;
+mod keeping;
+mod kept;
 pub mod keys;
 mod known;
 mod load;
@@ -108,7 +110,11 @@ pub use functions::{Function, function, functions, orchestrations};
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
 pub use history::{Chunk, ChunkError, History};
 pub use instance::{SCRIPT, machine_at_beginning, machine_at_checkpoint, test_function};
-pub use keys::{NUMBERED, OWN, QUEUED};
+pub use kept::{
+    KeptOperation, KeptRange, MOST_OPERATION_BYTES, MOST_OPERATIONS, OperationView, OperationsPage,
+    machine_of_operation, read_kept,
+};
+pub use keys::{FIRST_LIFE, NUMBERED, OWN, QUEUED};
 pub use known::{Known, known_id, not_ended, shown};
 pub use message::{Mail, Message, StoredMail};
 pub use open::{Open, describe_request, described, due_time};

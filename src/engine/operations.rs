@@ -16,6 +16,7 @@ use super::address::Address;
 use super::entity::{Deployment, Running, Slot, State};
 use super::events::{Leaving, StepId};
 use super::fault::{self, Fault};
+use super::kept::KeptRange;
 use super::message::{Mail, Message};
 use super::send::Sender;
 use super::step::Engine;
@@ -109,6 +110,7 @@ impl Engine {
         entity: EntityId,
         (state, version): (Option<Data>, u32),
         deployed: Option<Deployment>,
+        kept: Option<KeptRange>,
     ) {
         let entity = Rc::new(entity);
         self.learn(deployed.as_ref().and_then(|deployed| deployed.version));
@@ -118,8 +120,12 @@ impl Engine {
         if self.placement.is_some() {
             self.entities.looked_up.insert(entity.name.clone());
         }
+        let keeps = self.entities.keeps;
         let slot = self.entities.slot(&entity);
         if !matches!(slot.state, State::Known(_)) {
+            if keeps {
+                slot.keeps(kept, state.as_ref());
+            }
             slot.state = State::Known(state.map(|state| state.decode()));
             (slot.version, slot.written_version) = (version, version);
         }
@@ -147,7 +153,7 @@ impl Engine {
                     }
                 }
                 Next::Acquire(mail) => self.acquire(entity, &mail, now),
-                Next::Operate(mail) => self.begin_operation(entity, &mail),
+                Next::Operate(mail) => self.begin_operation(entity, &mail, now),
                 Next::Blocked(owner) => {
                     // The holder is loaded too, so that it can release the entity.
                     if self.goes_on && !self.is_under_way(&owner) {
@@ -172,7 +178,10 @@ impl Engine {
 
     // ---- operations
 
-    fn begin_operation(&mut self, entity: &Rc<EntityId>, mail: &Rc<Mail>) {
+    fn begin_operation(&mut self, entity: &Rc<EntityId>, mail: &Rc<Mail>, now: i64) {
+        if self.entities.keeps {
+            self.entities.keep_begin(entity, now);
+        }
         if let Err(error) = self.operation(entity, mail) {
             self.operation_done(entity, mail, Err(error));
         }
@@ -192,7 +201,11 @@ impl Engine {
         let declared = image.code.find_entity(name).ok_or_else(unknown)?;
         let found = find_operation(declared, name, operation)?;
         self.scheduler.spend(args.0.len() as u64 / BYTES);
+        let version = slot.version;
         self.scheduler.spend(slot.migrate(entity, image, declared)?);
+        if slot.version != version {
+            slot.keep_migrated();
+        }
         let args = args.items();
         let state = match &slot.state {
             State::Known(state) => state.clone(),
@@ -235,7 +248,11 @@ impl Engine {
             }
             Progress::Waiting => {
                 let (permissions, from) = (running.permissions.clone(), running.mail.from.clone());
-                for request in running.machine.take_requests() {
+                let requests = running.machine.take_requests();
+                for request in &requests {
+                    slot.keep_request(request, now);
+                }
+                for request in requests {
                     let owner = Address::Entity(entity.clone());
                     let step = StepId { owner, life: 0, execution: 0, seq: request.seq, round: 0, attempt };
                     if let RequestKind::Effect(effect) = request.what {
@@ -250,11 +267,13 @@ impl Engine {
                 let Some(Running { mut machine, mail, permissions, .. }) = slot.running.take() else {
                     return true;
                 };
+                slot.keep_end(now);
                 let result = result.and_then(|value| {
                     if let Some(state) = machine.take_state()? {
                         let (value, data) = state.unzip();
                         let bytes = data.as_ref().map_or(0, |data| data.0.len() as u64);
                         self.scheduler.spend(bytes / BYTES);
+                        slot.keep_state(data.as_ref());
                         slot.state = State::Known(value);
                         slot.unwritten = Some(data);
                     }
@@ -286,6 +305,9 @@ impl Engine {
         result: Result<Data, ErrorData>,
     ) {
         self.entities.note(entity);
+        if self.entities.keeps {
+            self.entities.keep_done(entity, mail, &result, self.scheduler.now);
+        }
         self.taken(&Address::Entity(entity.clone()), mail);
         match (&mail.message, result) {
             (Message::Call { .. }, result) => self.answer_call(entity, mail, result),
@@ -305,9 +327,10 @@ impl Engine {
         result: Result<Data, ErrorData>,
     ) {
         let slot = self.entities.slot(entity);
-        if slot.operations != step.attempt {
+        if slot.operations != step.attempt || slot.running.is_none() {
             return;
         }
+        slot.keep_answer(step.seq, &result, self.scheduler.now);
         let Some(running) = &mut slot.running else { return };
         running.machine.answer(step.seq, result);
         self.wake_entity(entity);

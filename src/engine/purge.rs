@@ -7,6 +7,7 @@ use crate::machine::{EntityId, HEAD, child_id};
 
 use super::address::{Address, LifeId, Waiter};
 use super::fault::{self, Fault};
+use super::kept::KeptRange;
 use super::message::{Message, StoredMail};
 use super::read_error::ReadError;
 use super::reads::{Deployed, read_history, read_lines};
@@ -149,6 +150,10 @@ pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
     }
     for (key, _) in store.all(keys::FORMERS)? {
         used.extend(keys::parse_former(&key).map(|(_, program)| keys::program(&program.0)));
+    }
+    for (_, bytes) in store.all(keys::KEPT)? {
+        let kept = KeptRange::decode(&bytes).ok_or("the list of an entity's operations is not readable")?;
+        used.extend(kept.programs().map(|program| keys::program(&program.0)));
     }
     for (_, function) in super::functions(store)? {
         used.insert(keys::program(&function.program.0));

@@ -15,6 +15,7 @@ use super::checkpoint::Checkpoint;
 use super::entity::Hold;
 use super::head::with_head;
 use super::history::History;
+use super::kept::{self, KeptRange, read_kept};
 use super::message::{Message, StoredMail};
 use super::page::{PAGE_BYTES, SCANNED};
 use super::program::StoredProgram;
@@ -27,6 +28,7 @@ use super::{ChangeKind, keys};
 
 pub use super::descent::tree;
 pub use super::head::Head;
+pub use super::kept::{OperationView, OperationsPage};
 pub use super::page::{Cursor, Page, Paging};
 pub use super::printed::{OutputPage, Printed, PrintedLine, output};
 
@@ -73,6 +75,8 @@ pub struct EntityView {
     pub hold: Option<Hold>,
     /// The messages that wait for the entity, in the order of their arrival.
     pub mail: Vec<StoredMail>,
+    /// The number of operations that are kept.
+    pub operations: u64,
 }
 
 /// The filter of a query for entities; the default lets all through.
@@ -222,11 +226,26 @@ pub fn entity(store: &dyn Read, entity: &EntityId) -> Result<Option<EntityView>,
     let to = super::Address::entity(entity.clone());
     let mail = store.all(&keys::mail_of(&to))?;
     let mail = mail.iter().map(|(_, bytes)| decode_mail(bytes)).collect::<Result<Vec<_>, _>>()?;
-    let is_known = state.is_some() || hold.is_some() || !mail.is_empty();
+    let operations = read_kept(store, entity)?.map_or(0, |kept| kept.count());
+    let is_known = state.is_some() || hold.is_some() || !mail.is_empty() || operations > 0;
     if !is_known && deployed(store, &entity.name)?.is_none() {
         return Ok(None);
     }
-    Ok(Some(EntityView { entity: entity.clone(), state, hold, mail }))
+    Ok(Some(EntityView { entity: entity.clone(), state, hold, mail, operations }))
+}
+
+/// Returns kept operations of an entity, beginning with a number; `None` if nothing is known of it.
+pub fn operations(
+    store: &dyn Read,
+    entity: &EntityId,
+    from: u64,
+    limit: u32,
+) -> Result<Option<OperationsPage>, ReadError> {
+    let page = kept::operations(store, entity, from, limit, PAGE_BYTES)?;
+    if page.count == 0 && self::entity(store, entity)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(page))
 }
 
 /// Returns the newest program that declares an entity, or `None` if none does.
@@ -244,12 +263,18 @@ pub fn entities(
         Some(name) => [kind, name.as_bytes(), &[0]].concat(),
         None => kind.to_vec(),
     };
-    // A cursor is the part of a key after its kind. All three kinds sort in the same order.
+    // A cursor is the part of a key after its kind. All kinds sort in the same order.
     let mut gathered = Gathered::new(paging);
     if !filter.locked {
         let kind = keys::ENTITIES;
         gathered.gather(store, kind, &of_name(kind), |view, bytes| {
             view.state = Some(Data(bytes.to_vec()));
+            Ok(())
+        })?;
+        gathered.gather(store, keys::KEPT, &of_name(keys::KEPT), |view, bytes| {
+            let kept =
+                KeptRange::decode(bytes).ok_or("the list of an entity's operations is not readable")?;
+            view.operations = kept.count();
             Ok(())
         })?;
     }
@@ -308,7 +333,7 @@ impl<'a> Gathered<'a> {
             }
             bytes += value.len();
             let Some(entity) = keys::parse_entity_key(&[keys::ENTITIES, id].concat()) else { return true };
-            let fresh = || EntityView { entity, state: None, hold: None, mail: Vec::new() };
+            let fresh = || EntityView { entity, state: None, hold: None, mail: Vec::new(), operations: 0 };
             let view = self.found.entry(id.to_vec()).or_insert_with(fresh);
             result = add(view, value);
             result.is_ok()
@@ -403,6 +428,8 @@ pub fn changes(batch: &kv::Batch) -> Vec<ChangeKind> {
             }
             continue;
         } else if let Some(entity) = keys::parse_entity_key(key) {
+            entity
+        } else if let Some(entity) = keys::parse_kept(key) {
             entity
         } else if let Some((super::Address::Entity(entity), _)) = keys::parse_mail(key) {
             (*entity).clone()

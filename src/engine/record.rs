@@ -200,7 +200,7 @@ impl InstanceRecord {
 
     /// Returns the key of a step: the same for all attempts at the step, and different for all
     /// other steps of all lives.
-    pub(super) fn step_key(&self, seq: u64) -> String {
+    pub(crate) fn step_key(&self, seq: u64) -> String {
         // Each operation on an entity makes a key, so `format!` would cost too much here.
         let mut key = String::with_capacity(self.id.len() + 64);
         key.push_str(&self.id);

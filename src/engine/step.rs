@@ -66,6 +66,9 @@ pub struct Engine {
     pub resident: usize,
     /// The policy for checkpoints.
     pub checkpoints: Checkpoints,
+    /// Whether operations of entities are kept from now on; `None` leaves that to the store. It is
+    /// set before the first event.
+    pub keep_operations: Option<bool>,
     /// Whether an attempt at an activity counts that the end of a process broke off. Only tests
     /// that look for the reason of a difference say no.
     pub costs_attempts: bool,
@@ -114,6 +117,7 @@ impl Engine {
             quotas: Quotas::default(),
             resident: RESIDENT,
             checkpoints: Checkpoints::default(),
+            keep_operations: None,
             costs_attempts: true,
             replacing: HashSet::new(),
             ending: Vec::new(),
@@ -204,7 +208,8 @@ impl Engine {
         // Timers that were due before the event come before it.
         self.fire(now);
         match event {
-            Event::Recover { mail, holds, lines, answers, life, time, versions, root } => {
+            Event::Recover { mail, holds, lines, answers, life, time, versions, keeps, root } => {
+                self.keep_operations(keeps);
                 self.calls.recover(answers);
                 self.life = life;
                 self.scheduler.recover(time);
@@ -240,9 +245,9 @@ impl Engine {
                 let record = record.filter(|_| !self.purged.contains(id.as_str()));
                 self.absent(&id, record, now);
             }
-            Event::Entity { entity, state, version, deployed } => {
+            Event::Entity { entity, state, version, deployed, kept } => {
                 self.wanted.came(&Address::entity(entity.clone()));
-                self.entity_fetched(entity, (state, version), deployed);
+                self.entity_fetched(entity, (state, version), deployed, kept);
             }
             Event::Program { image } => {
                 let hash = image.code.hash;
@@ -281,6 +286,9 @@ impl Engine {
             },
             Event::Purge { tree } => self.purge(tree),
             Event::Collect { unused } => self.collect(unused),
+            Event::Forget { entity, kept } => {
+                self.entities.forget_kept(&Rc::new(entity), kept, &mut self.batch);
+            }
             Event::Tree { id, tree } => self.replace(&id, tree, now),
             Event::Release { owner } => self.release(&owner),
             Event::Tick => {}
@@ -303,6 +311,18 @@ impl Engine {
         while let Some((_, (entity, _), mail)) = self.scheduler.delayed.take(now) {
             self.entities.arrive(&entity, mail);
             self.wake_entity(&entity);
+        }
+    }
+
+    /// Decides whether operations of entities are kept, and notes the decision in the store.
+    /// `keeps` is what the store says.
+    fn keep_operations(&mut self, keeps: bool) {
+        let wanted = self.keep_operations.unwrap_or(keeps);
+        self.entities.keeps = wanted;
+        match wanted {
+            true if !keeps => self.batch.put(keys::KEEPS_OPERATIONS.to_vec(), Vec::new()),
+            false if keeps => self.batch.delete(keys::KEEPS_OPERATIONS.to_vec()),
+            _ => {}
         }
     }
 
@@ -331,7 +351,8 @@ impl Engine {
     /// Takes the outputs since the last call.
     pub fn take_outputs(&mut self) -> Vec<Output> {
         while let Some(address) = self.wanted.next(self.scheduler.ready.len()) {
-            self.outputs.push(Output::Fetch { address });
+            let kept = self.entities.keeps && matches!(address, Address::Entity(_));
+            self.outputs.push(Output::Fetch { address, kept });
         }
         std::mem::take(&mut self.outputs)
     }

@@ -130,6 +130,8 @@ pub enum Command {
     Upgrade(Box<Upgrading>),
     /// Begins an instance with a part of the history of another one.
     Fork(Box<Forking>),
+    /// Forgets the kept operations of an entity.
+    ForgetOperations(EntityId),
 }
 
 impl Command {
@@ -146,9 +148,10 @@ impl Command {
             | Command::Cancel { id, .. }
             | Command::Rewind { id, .. }
             | Command::Wait(id) => Address::instance(id),
-            Command::Signal { entity, .. } | Command::Call { entity, .. } | Command::DropMessage(entity) => {
-                Address::entity(entity.clone())
-            }
+            Command::Signal { entity, .. }
+            | Command::Call { entity, .. }
+            | Command::DropMessage(entity)
+            | Command::ForgetOperations(entity) => Address::entity(entity.clone()),
             Command::Purge { ids, .. } => Address::instance(ids.first()?),
             Command::Attend(attending) => Address::instance(&attending.starting.record.id),
             Command::Upgrade(upgrading) => Address::instance(upgrading.ids.first()?),

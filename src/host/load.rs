@@ -10,13 +10,14 @@ use super::settings::HostError;
 
 impl Host {
     /// Reads an instance or an entity from the store. The store or the pending writes have
-    /// everything that is not in the engine's memory.
-    pub(super) fn load(&mut self, address: &Address) -> Result<(), HostError> {
+    /// everything that is not in the engine's memory. With `kept`, the kept operations of an entity
+    /// are read, too.
+    pub(super) fn load(&mut self, address: &Address, kept: bool) -> Result<(), HostError> {
         let began = Instant::now();
         let view = self.committer.view();
         let images = &mut self.images;
         let mut image = |hash| known_image(images, hash, &view);
-        match fetch(&view, address, &mut image) {
+        match fetch(&view, address, kept, &mut image) {
             Ok(event) => self.engine.handle(event, self.now()),
             Err(reason) => {
                 self.terminal.log("error", &format!("{address} can't go on: {reason}"));

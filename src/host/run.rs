@@ -58,6 +58,7 @@ impl Host {
         let mut engine = Engine::new();
         engine.checkpoints.retention = settings.retention;
         engine.quotas = settings.quotas;
+        engine.keep_operations = settings.keep_operations;
         let folder = store.endpoint().map(|endpoint| permissions::real(endpoint.folder()));
         let committer = Committer::new(store, sender.clone(), &settings);
         let measures = committer.reads().measures().clone();
@@ -546,7 +547,7 @@ impl Host {
                 let gone = self.performers.abandon(step);
                 self.committer.outgoing.break_off(|owner| gone.has(owner));
             }
-            Output::Fetch { address } => self.load(&address)?,
+            Output::Fetch { address, kept } => self.load(&address, kept)?,
             Output::FetchProgram { hash } => self.load_program(hash),
             Output::Tree { id } => {
                 let tree = Tree::read(&self.committer.view(), std::slice::from_ref(&id));

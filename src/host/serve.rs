@@ -11,8 +11,8 @@ use crate::code::modules_hash;
 use crate::engine::query::{self, InstanceFilter, Paging};
 use crate::engine::{
     Address, ClientCall, Engine, Event, InstanceRecord, Known, Message as Sent, SCHEDULES, Tree, build_image,
-    deployed, deployment, function, known_id, known_image, not_ended, orchestrations, read_call, read_record,
-    rewind,
+    deployed, deployment, function, known_id, known_image, not_ended, orchestrations, read_call, read_kept,
+    read_record, rewind,
 };
 use crate::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, IfExists, Image, bad_own_id};
 use crate::permissions::Permissions;
@@ -65,6 +65,14 @@ impl Serving<'_> {
                     false => Reply::Unknown,
                 })
             }
+            Command::ForgetOperations(entity) => match read_kept(&self.committer.view(), &entity) {
+                Ok(Some(kept)) => {
+                    self.feed(Event::Forget { entity, kept });
+                    Ok(Reply::Done)
+                }
+                Ok(None) => Ok(Reply::Unknown),
+                Err(reason) => Err(reason.into()),
+            },
             Command::Wait(id) => match read_record(&self.committer.view(), &id) {
                 Ok(None) => Ok(Reply::Unknown),
                 Ok(Some(record)) if record.status.is_ended() => Ok(Reply::Ended),

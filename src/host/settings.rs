@@ -40,6 +40,8 @@ pub struct Settings {
     pub lean: bool,
     /// The part of histories before their checkpoints that is kept.
     pub retention: Retention,
+    /// Whether the operations of entities are kept from now on; `None` leaves that to the store.
+    pub keep_operations: Option<bool>,
     /// The limits of one root.
     pub quotas: Quotas,
     /// The permissions of programs. Instances that begin here keep them.

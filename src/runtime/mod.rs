@@ -52,6 +52,7 @@ impl<F: FnOnce() -> Result<Box<dyn SharedStore>, StoreError> + Send + 'static> O
 pub struct Builder {
     externs: Externs,
     retention: Retention,
+    keep_operations: Option<bool>,
     permissions: Permissions,
     callbacks: Callbacks,
 }
@@ -75,6 +76,13 @@ impl Builder {
     /// Sets the part of histories before checkpoints that is kept. The default is all of it.
     pub fn retention(mut self, retention: Retention) -> Builder {
         self.retention = retention;
+        self
+    }
+
+    /// Sets whether the operations of entities are kept from now on, for their history and for the
+    /// debugger. The store remembers the choice; a new store keeps none.
+    pub fn keep_operations(mut self, keep: bool) -> Builder {
+        self.keep_operations = Some(keep);
         self
     }
 
@@ -120,6 +128,7 @@ impl Builder {
             stays: true,
             quiet: true,
             retention: self.retention,
+            keep_operations: self.keep_operations,
             permissions: self.permissions,
             externs: Arc::new(self.externs),
             callbacks: self.callbacks,

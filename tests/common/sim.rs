@@ -126,6 +126,8 @@ pub struct World {
     pub resident: Option<usize>,
     /// The policy for checkpoints.
     pub checkpoints: Checkpoints,
+    /// Whether operations of entities are kept.
+    pub keep_operations: Option<bool>,
     /// All checkpoints that were written, with the ids of their instances.
     pub written: Vec<(String, Checkpoint)>,
     pub crash: Crash,
@@ -175,6 +177,7 @@ impl World {
             flaky: false,
             resident: None,
             checkpoints: Checkpoints::default(),
+            keep_operations: None,
             written: Vec::new(),
             crash: Crash::Never,
             bug: None,
@@ -526,6 +529,7 @@ impl World {
     fn begin_process(&mut self) -> Result<(), String> {
         let mut engine = Engine::new();
         engine.checkpoints = self.checkpoints;
+        engine.keep_operations = self.keep_operations;
         if let Some(resident) = self.resident {
             engine.resident = resident;
         }
