@@ -57,24 +57,30 @@ impl Session {
         let counted = self.counted(&breakpoints.all, failure_tick);
         self.go_to(start);
         let pauses = self.pauses_for(&breakpoints.all);
+        let (logs, stops): (Vec<Breakpoint>, Vec<Breakpoint>) =
+            breakpoints.all.iter().cloned().partition(|breakpoint| breakpoint.log.is_some());
         let found = match direction {
             Direction::Forward => {
-                let mut watches = watch::begin(self, &breakpoints.all);
+                let (mut logged, mut watches) = (watch::begin(self, &logs), watch::begin(self, &stops));
+                let said = &mut breakpoints.said;
                 self.forward(&pauses, &mut |session, tick| {
-                    let hit = first_hit(session, tick, &breakpoints.all, failure_tick, &counted);
-                    let hit = hit.filter(|hit| hit.tick > start);
-                    let log =
-                        hit.as_ref().and_then(|hit| breakpoints.all.iter().find(|b| b.id == hit.breakpoint));
-                    if let (Some(hit), Some(log)) = (&hit, log.and_then(|b| b.log.clone())) {
-                        breakpoints.said.push(session.logged(hit.task, &log));
-                        return watches.changed(session, &breakpoints.all).map(changed);
+                    let changes = logged.changed(session, &logs);
+                    for log in &logs {
+                        let own = std::slice::from_ref(log);
+                        let hit = first_hit(session, tick, own, failure_tick, &counted);
+                        let change = changes.iter().find(|(id, ..)| *id == log.id);
+                        let task = hit.filter(|hit| hit.tick > start).map(|hit| hit.task);
+                        let task = task.or(change.map(|(.., task)| *task));
+                        if let (Some(task), Some(text)) = (task, &log.log) {
+                            said.push(session.logged(task, text));
+                        }
                     }
-                    hit.or_else(|| watches.changed(session, &breakpoints.all).map(changed))
+                    let change = watches.changed(session, &stops).into_iter().next().map(changed);
+                    let hit = first_hit(session, tick, &stops, failure_tick, &counted);
+                    hit.filter(|hit| hit.tick > start).or(change)
                 })
             }
             Direction::Backward => {
-                let stops: Vec<Breakpoint> =
-                    breakpoints.all.iter().filter(|b| b.log.is_none()).cloned().collect();
                 let hit = self.backward(&pauses, &mut |session, tick| {
                     first_hit(session, tick, &stops, failure_tick, &counted)
                 });

@@ -86,14 +86,15 @@ pub(super) fn last_change(session: &mut Session, all: &[Breakpoint]) -> Option<(
 }
 
 impl Watching {
-    /// Returns the first breakpoint whose variable has another value than at the tick before.
-    pub fn changed(&mut self, session: &Session, all: &[Breakpoint]) -> Option<(u32, u64, u64)> {
-        let mut found = None;
+    /// Returns the breakpoints whose variables have other values than at the tick before, each with
+    /// the tick and the task.
+    pub fn changed(&mut self, session: &Session, all: &[Breakpoint]) -> Vec<(u32, u64, u64)> {
+        let mut found = Vec::new();
         for (before, breakpoint) in self.before.iter_mut().zip(all) {
             let On::Change(watch) = &breakpoint.on else { continue };
             let now = watch.value(session, before);
             if !same(before, &now) && now.is_some() {
-                found = found.or(Some((breakpoint.id, session.ticks(), watch.task)));
+                found.push((breakpoint.id, session.ticks(), watch.task));
             }
             *before = now;
         }
