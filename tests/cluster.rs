@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::place::{Place, await_that, err, out};
+use common::place::{Place, admin_token, await_that, err, http_get, out};
 use common::postgres::{Server, server};
 use common::{Random, setting};
 use durable::http::{Keys, Scope};
@@ -184,6 +184,65 @@ fn commands_reach_instances_and_entities_of_all_partitions() {
     }
     let view = world.cluster();
     assert_eq!(view["workers"].as_array().map(Vec::len), Some(0), "they have left: {view}");
+}
+
+/// The debugger reads the database, with workers and without, and a worker's page shows moments of
+/// instances of all workers.
+#[test]
+fn instances_and_operations_of_a_cluster_are_debugged() {
+    let Some(world) = world(BANK, 8) else { return };
+    let tokens = world.place.path().join("tokens");
+    let tokens = tokens.to_str().expect("a path");
+    let http = ["--lease", "2s", "--journal-entities", "--http", "127.0.0.1:0", "--http-token-file", tokens];
+    let workers = [world.worker_with(&http), world.worker_with(&["--lease", "2s", "--journal-entities"])];
+    world.await_owners(2);
+    for number in 0..6 {
+        let (from, to, id) = (format!("a{number}"), format!("b{number}"), format!("t{number}"));
+        world.ok(&["start", "p.df", "transfer", &from, &to, "7", "--id", &id]);
+    }
+    for number in 0..6 {
+        world.ok(&["wait", &format!("t{number}")]);
+    }
+    world.ok(&["start", "p.df", "approval", "--id", "waits"]);
+    await_that(|| world.ok(&["show", "waits"]).contains("waits for  receive"));
+    let debug = |id: &str, commands: &str| {
+        let mut command = world.command(&["debug", id]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("durable runs");
+        child.stdin.take().expect("stdin").write_all(commands.as_bytes()).expect("it reads");
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", err(&output));
+        out(&output)
+    };
+    let looks = || {
+        let moments = (0..6).map(|number| {
+            let commands =
+                "seek start\nstep\nstep\nvars\nbreak fn put\ninto\ninto\nvars\nout\nseek end\nback\n";
+            debug(&format!("t{number}"), commands)
+        });
+        moments.collect::<Vec<_>>()
+    };
+    let said = looks();
+    for (number, said) in said.iter().enumerate() {
+        assert!(said.contains(&format!("from = \"a{number}\"")), "{said}");
+        assert!(said.contains("the end: completed with \"moved\""), "{said}");
+        assert!(said.contains(&format!("Account@a{number}.take #1")), "{said}");
+        assert!(said.contains("state = {balance: 100, moves: 0}"), "{said}");
+    }
+    assert!(debug("waits", "waiting\n").contains("waits for receive(\"approved\")"));
+    // The slider of the page, on one worker, for the instances of both.
+    let log = world.log();
+    let address = log.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let address = address.expect("an address").trim_end_matches('/').to_string();
+    let token = admin_token(&world.place.text("tokens"));
+    for number in 0..6 {
+        let path = format!("/api/v1/instances/t{number}/debug?at=1.0&step=next");
+        let (code, moment) = http_get(&address, &path, &token);
+        assert_eq!((code, &moment["calls"][0]["function"]), (200, &"transfer".into()), "{moment}");
+    }
+    for worker in workers {
+        worker.stop();
+    }
+    assert_eq!(looks(), said, "the debugger needs no worker");
 }
 
 #[test]

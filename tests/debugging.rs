@@ -11,6 +11,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use common::orders::ORDERS;
 use common::program::{Program, areas, programs};
@@ -59,30 +60,75 @@ fn of_seed(seed: u64) -> Result<Vec<Session>, String> {
     sessions(World::new(common::image(&text), seed), &load)
 }
 
-/// Checks the sessions of all conformance programs and of random ones.
-fn each(check: impl Fn(&mut Session, &mut Random) -> Result<(), String> + Sync) {
-    let mut all: Vec<Program> = areas().iter().flat_map(|area| programs(area)).collect();
-    all.retain(|program| !program.expects_mistake() && !program.is_of_another_world());
-    let mut cases: Vec<(String, Option<Program>, u64)> = Vec::new();
-    cases.extend(all.into_iter().map(|program| (program.name.clone(), Some(program), 0)));
-    let seeds = setting("DEBUGGING_PROGRAMS", RANDOM);
-    cases.extend((0..seeds).map(|seed| (format!("seed {seed}"), None, seed)));
-    let results = common::by_two_threads(cases, |(name, program, seed)| {
-        let sessions = match &program {
-            Some(program) => of_program(program),
-            None => of_seed(seed),
-        };
-        let mut random = Random::new(seed + 1);
-        let checked = sessions.and_then(|sessions| {
-            sessions.into_iter().try_for_each(|mut session| {
-                let id = session.record.id.clone();
-                check(&mut session, &mut random).map_err(|reason| format!("{id}: {reason}"))
+/// A property of a run, checked on its session and with random choices.
+type Property = fn(&mut Session, &mut Random) -> Result<(), String>;
+
+/// All properties. Each has a test that reports what was found. The runs are made once for all.
+const PROPERTIES: [Property; 5] =
+    [fits_its_history, is_the_same, is_reversed, stops_there, is_the_last_write];
+
+/// Returns the failures of each property, on the runs of all conformance programs and of random
+/// ones.
+fn failures() -> &'static [Vec<String>] {
+    static FOUND: OnceLock<Vec<Vec<String>>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let mut all: Vec<Program> = areas().iter().flat_map(|area| programs(area)).collect();
+        all.retain(|program| !program.expects_mistake() && !program.is_of_another_world());
+        let mut cases: Vec<(String, Option<Program>, u64)> = Vec::new();
+        cases.extend(all.into_iter().map(|program| (program.name.clone(), Some(program), 0)));
+        let seeds = setting("DEBUGGING_PROGRAMS", RANDOM);
+        cases.extend((0..seeds).map(|seed| (format!("seed {seed}"), None, seed)));
+        let found = common::by_two_threads(cases, |(name, program, seed)| {
+            let sessions = match &program {
+                Some(program) => of_program(program),
+                None => of_seed(seed),
+            };
+            let mut sessions = match sessions {
+                Ok(sessions) => sessions,
+                Err(reason) => return PROPERTIES.map(|_| Some(format!("{name}: {reason}"))),
+            };
+            PROPERTIES.map(|property| {
+                let mut random = Random::new(seed + 1);
+                sessions.iter_mut().find_map(|session| {
+                    let reason = property(session, &mut random).err()?;
+                    Some(format!("{name}: {}: {reason}", session.record.id))
+                })
             })
         });
-        checked.map_err(|reason| format!("{name}: {reason}"))
-    });
-    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+        let of = |at: usize| found.iter().filter_map(|of_case| of_case[at].clone()).collect();
+        (0..PROPERTIES.len()).map(of).collect()
+    })
+}
+
+#[track_caller]
+fn holds(property: usize) {
+    let failures = &failures()[property];
     assert!(failures.is_empty(), "{} fail\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn debug_code_fits_each_history() {
+    holds(0);
+}
+
+#[test]
+fn a_moment_is_the_same_however_one_comes_there() {
+    holds(1);
+}
+
+#[test]
+fn a_backward_trace_is_the_reversed_forward_one() {
+    holds(2);
+}
+
+#[test]
+fn going_back_stops_where_going_on_did() {
+    holds(3);
+}
+
+#[test]
+fn the_last_write_is_the_last_change_among_all_moments() {
+    holds(4);
 }
 
 /// Returns a moment as text: everything that a debugger shows of it.
@@ -104,57 +150,50 @@ fn shown(session: &Session) -> String {
 
 /// Returns the last tick of a run; `None` if the run is too long to be repeated again and again.
 fn last_tick(session: &mut Session) -> Option<u64> {
+    session.visit(0);
+    let before = session.worked();
     session.seek_end();
-    (session.worked() < WORK).then_some(session.ticks())
+    (session.worked() - before < WORK).then_some(session.ticks())
 }
 
-#[test]
-fn debug_code_fits_each_history() {
-    each(|session, _| {
-        session.seek_end();
-        match (session.end(), &session.record.status) {
-            (Some(End::Ended), Status::Completed(_) | Status::Failed(_) | Status::Terminated(_)) => Ok(()),
-            (Some(End::Terminated), Status::Terminated(_)) => Ok(()),
-            (Some(End::Waits), status) if !status.is_ended() => Ok(()),
-            (end, status) => Err(format!("comes to {end:?} where the instance is {}", status.word())),
-        }
-    });
+fn fits_its_history(session: &mut Session, _: &mut Random) -> Result<(), String> {
+    session.seek_end();
+    match (session.end(), &session.record.status) {
+        (Some(End::Ended), Status::Completed(_) | Status::Failed(_) | Status::Terminated(_)) => Ok(()),
+        (Some(End::Terminated), Status::Terminated(_)) => Ok(()),
+        (Some(End::Waits), status) if !status.is_ended() => Ok(()),
+        (end, status) => Err(format!("comes to {end:?} where the instance is {}", status.word())),
+    }
 }
 
-#[test]
-fn a_moment_is_the_same_however_one_comes_there() {
-    each(|session, random| {
-        let Some(last) = last_tick(session) else { return Ok(()) };
-        let step = (last / MOST).max(1);
-        let ticks: Vec<u64> = (0..=last).step_by(step as usize).collect();
-        // Forwards, one after another.
-        let mut forward = Vec::new();
-        session.visit(0);
-        for tick in &ticks {
-            session.visit(*tick);
-            forward.push((session.position(), shown(session)));
+fn is_the_same(session: &mut Session, random: &mut Random) -> Result<(), String> {
+    let Some(last) = last_tick(session) else { return Ok(()) };
+    let step = (last / MOST).max(1);
+    let ticks: Vec<u64> = (0..=last).step_by(step as usize).collect();
+    // Forwards, one after another.
+    let mut forward = Vec::new();
+    session.visit(0);
+    for tick in &ticks {
+        session.visit(*tick);
+        forward.push((session.position(), shown(session)));
+    }
+    // Backwards.
+    for (tick, (position, wanted)) in ticks.iter().zip(&forward).rev() {
+        session.visit(*tick);
+        if shown(session) != *wanted {
+            return Err(format!("going back to {position} shows\n{}instead of\n{wanted}", shown(session)));
         }
-        // Backwards.
-        for (tick, (position, wanted)) in ticks.iter().zip(&forward).rev() {
-            session.visit(*tick);
-            if shown(session) != *wanted {
-                return Err(format!(
-                    "going back to {position} shows\n{}instead of\n{wanted}",
-                    shown(session)
-                ));
-            }
+    }
+    // In any order, by their positions.
+    for _ in 0..10 {
+        let at = random.below(ticks.len() as u64) as usize;
+        let (position, wanted) = &forward[at];
+        let reached = session.seek(*position);
+        if reached != *position || shown(session) != *wanted {
+            return Err(format!("a seek to {position} shows\n{}instead of\n{wanted}", shown(session)));
         }
-        // In any order, by their positions.
-        for _ in 0..10 {
-            let at = random.below(ticks.len() as u64) as usize;
-            let (position, wanted) = &forward[at];
-            let reached = session.seek(*position);
-            if reached != *position || shown(session) != *wanted {
-                return Err(format!("a seek to {position} shows\n{}instead of\n{wanted}", shown(session)));
-            }
-        }
-        Ok(())
-    });
+    }
+    Ok(())
 }
 
 /// Steps through a task from its beginning, as long as the steps stay in it.
@@ -164,33 +203,30 @@ fn steps(session: &mut Session) -> Vec<Position> {
     while trace.len() < MOST as usize {
         match session.step(Step::Into) {
             Stepped::Statement if session.task() == 0 => trace.push(session.position()),
-            Stepped::Child(_) => {}
+            Stepped::Child(_) | Stepped::Operation(..) => {}
             _ => break,
         }
     }
     trace
 }
 
-#[test]
-fn a_backward_trace_is_the_reversed_forward_one() {
-    each(|session, _| {
-        let forward = steps(session);
-        let Some(last) = forward.last() else { return Ok(()) };
-        session.seek(*last);
-        session.follow(0);
-        let mut backward = vec![*last];
-        while session.back(Step::Into) == Stepped::Statement && session.position() >= forward[0] {
-            backward.push(session.position());
-            if backward.len() > forward.len() {
-                break;
-            }
+fn is_reversed(session: &mut Session, _: &mut Random) -> Result<(), String> {
+    let forward = steps(session);
+    let Some(last) = forward.last() else { return Ok(()) };
+    session.seek(*last);
+    session.follow(0);
+    let mut backward = vec![*last];
+    while session.back(Step::Into) == Stepped::Statement && session.position() >= forward[0] {
+        backward.push(session.position());
+        if backward.len() > forward.len() {
+            break;
         }
-        backward.reverse();
-        if forward != backward {
-            return Err(format!("forward {forward:?}\nbackward {backward:?}"));
-        }
-        Ok(())
-    });
+    }
+    backward.reverse();
+    if forward != backward {
+        return Err(format!("forward {forward:?}\nbackward {backward:?}"));
+    }
+    Ok(())
 }
 
 /// Returns all stops in a direction.
@@ -209,77 +245,70 @@ fn stops(session: &mut Session, direction: Direction, breakpoints: &mut Breakpoi
     found
 }
 
-#[test]
-fn going_back_stops_where_going_on_did() {
-    each(|session, random| {
-        let Some(_) = last_tick(session) else { return Ok(()) };
-        let count = session.tables().statements.len() as u64;
-        if count == 0 {
-            return Ok(());
-        }
-        let mut chosen: Vec<u32> = (0..3).map(|_| random.below(count) as u32).collect();
-        chosen.sort_unstable();
-        chosen.dedup();
-        let on = [
-            On::Statements(chosen),
-            On::Thrown(None),
-            On::Request("print".into()),
-            On::Answer("sleep".into()),
-            On::Uncaught,
-        ];
-        let all = on.into_iter().zip(1..).map(|(on, id)| Breakpoint {
-            id,
-            on,
-            condition: None,
-            hits: None,
-            log: None,
-        });
-        let mut breakpoints = Breakpoints { all: all.collect(), said: Vec::new() };
-        let forward = stops(session, Direction::Forward, &mut breakpoints);
-        if forward.len() > MOST as usize / 2 {
-            return Ok(());
-        }
-        let mut backward = stops(session, Direction::Backward, &mut breakpoints);
-        backward.reverse();
-        // Two breakpoints can hold at one moment.
-        let positions = |all: &[(Position, u32)]| all.iter().map(|(at, _)| *at).collect::<Vec<_>>();
-        if positions(&forward) != positions(&backward) {
-            return Err(format!("forward {forward:?}\nbackward {backward:?}"));
-        }
-        Ok(())
-    });
+fn stops_there(session: &mut Session, random: &mut Random) -> Result<(), String> {
+    let Some(_) = last_tick(session) else { return Ok(()) };
+    let count = session.tables().statements.len() as u64;
+    if count == 0 {
+        return Ok(());
+    }
+    let mut chosen: Vec<u32> = (0..3).map(|_| random.below(count) as u32).collect();
+    chosen.sort_unstable();
+    chosen.dedup();
+    let on = [
+        On::Statements(chosen),
+        On::Thrown(None),
+        On::Request("print".into()),
+        On::Answer("sleep".into()),
+        On::Uncaught,
+    ];
+    // A log breakpoint at the same moments comes first, and hides no stop.
+    let with = |(at, on): (usize, On)| {
+        let breakpoint = |id, log| Breakpoint { id, on: on.clone(), condition: None, hits: None, log };
+        [breakpoint(at as u32 + 10, Some("here".to_string())), breakpoint(at as u32, None)]
+    };
+    let all = on.into_iter().enumerate().flat_map(with);
+    let mut breakpoints = Breakpoints { all: all.collect(), said: Vec::new() };
+    let forward = stops(session, Direction::Forward, &mut breakpoints);
+    if forward.len() > MOST as usize / 2 {
+        return Ok(());
+    }
+    let mut backward = stops(session, Direction::Backward, &mut breakpoints);
+    backward.reverse();
+    // Two breakpoints can hold at one moment.
+    let positions = |all: &[(Position, u32)]| all.iter().map(|(at, _)| *at).collect::<Vec<_>>();
+    if positions(&forward) != positions(&backward) {
+        return Err(format!("forward {forward:?}\nbackward {backward:?}"));
+    }
+    Ok(())
 }
 
-#[test]
-fn the_last_write_is_the_last_change_among_all_moments() {
-    each(|session, random| {
-        let Some(last) = last_tick(session).map(|last| last.min(MOST)).filter(|last| *last > 0) else {
-            return Ok(());
+fn is_the_last_write(session: &mut Session, random: &mut Random) -> Result<(), String> {
+    let Some(last) = last_tick(session).map(|last| last.min(MOST)).filter(|last| *last > 0) else {
+        return Ok(());
+    };
+    session.visit(1 + random.below(last));
+    let (here, task) = (session.ticks(), session.task());
+    let Some(call) = session.own_frame(task) else { return Ok(()) };
+    for variable in session.variables(task, call.number).iter().filter(|v| !v.is_function).take(3) {
+        session.visit(here);
+        let Some(watch) = Watch::new(session, task, call.number, &variable.name) else {
+            return Err(format!("`{}` can't be watched", variable.name));
         };
-        session.visit(1 + random.below(last));
-        let (here, task) = (session.ticks(), session.task());
-        let Some(call) = session.own_frame(task) else { return Ok(()) };
-        for variable in session.variables(task, call.number).iter().filter(|v| !v.is_function).take(3) {
-            session.visit(here);
-            let Some(watch) = Watch::new(session, task, call.number, &variable.name) else {
-                return Err(format!("`{}` can't be watched", variable.name));
-            };
-            let found = session.last_write(&watch).map(|written| written.position);
-            let mut values = Vec::new();
-            let mut before = None;
-            for tick in 0..=here {
-                session.visit(tick);
-                before = watch.value(session, &before);
-                values.push((session.position(), before.as_ref().map(|value| view::brief(value, 10_000))));
-            }
-            let mut changes = values.windows(2).filter(|two| two[1].1.is_some() && two[0].1 != two[1].1);
-            let wanted = changes.next_back().map(|two| two[0].0);
-            if found != wanted {
-                return Err(format!("`{}` was set at {found:?}, and not {wanted:?}", variable.name));
-            }
+        let found = session.last_write(&watch).map(|written| written.position);
+        let mut values = Vec::new();
+        let mut before = None;
+        for tick in 0..=here {
+            session.visit(tick);
+            before = watch.value(session, &before);
+            values.push((session.position(), before.as_ref().map(|value| view::brief(value, 10_000))));
         }
-        Ok(())
-    });
+        let mut changes = values.windows(2).filter(|two| two[1].1.is_some() && two[0].1 != two[1].1);
+        let wanted = changes.next_back().map(|two| two[0].0);
+        if found != wanted {
+            return Err(format!("`{}` was set at {found:?}, and not {wanted:?}", variable.name));
+        }
+    }
+    Ok(())
 }
 
 // ---- the command
@@ -378,6 +407,29 @@ fn breakpoints_have_conditions_hits_and_texts() {
     let said = debug(folder.path(), &["order-17"], commands);
     assert_eq!(said.matches("\n\"cake\"\n").count(), 2, "{said}");
     assert!(said.contains("now tea costs 3\nnow cake costs 5\n"), "{said}");
+}
+
+/// A moment can have a log breakpoint and one that stops, in either order and of any kind.
+#[test]
+fn a_log_breakpoint_hides_no_other_one() {
+    let folder = failed_order();
+    for (log, stop) in [
+        ("break 13 log at {item}", "break 13 if one == 5"),
+        ("break fn total log begins", "break fn total"),
+        ("break request print log asked", "break request print hits 2"),
+        ("break error log fails", "break error"),
+        ("break uncaught log fails", "break uncaught"),
+    ] {
+        for both in [format!("{log}\n{stop}"), format!("{stop}\n{log}")] {
+            let number = if both.starts_with(log) { 2 } else { 1 };
+            let said = debug(folder.path(), &["order-17"], &format!("{both}\nseek start\ncontinue\n"));
+            let (stops, throws) = (format!("breakpoint {number}"), format!("breakpoint {number}: throws"));
+            assert!(said.lines().any(|line| line == stops || line.starts_with(&throws)), "{both}: {said}");
+            let at = said.lines().last().unwrap_or_default().to_string();
+            let said = debug(folder.path(), &["order-17"], &format!("{both}\nseek end\nreverse\n"));
+            assert_eq!(said.lines().last(), Some(&*at), "{both}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -115,6 +115,9 @@ pub fn look(folder: &Path) -> Result<DiskStore, Problem> {
 /// Opens an existing store for queries alone, or reaches the process that has it. Nothing in the
 /// store changes.
 pub fn read(folder: &Path) -> Result<Box<dyn Queries>, Problem> {
+    if let Some(url) = place::url(folder)? {
+        return Ok(Box::new(place::client(&url)?));
+    }
     is_there(folder)?;
     Ok(match open_by(folder, DiskStore::look)? {
         Opened::Own(store) => store,

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use crate::engine::{Args, Entry, RecordedRequest};
 use crate::machine::pauses::{Pause, Pauses, Thrown};
+use crate::machine::value::Value;
 use crate::machine::{Data, ErrorData, Image, Machine, Progress, Request};
 
 use super::position::Position;
@@ -81,6 +82,11 @@ pub(super) struct Replay {
     state: State,
     /// The work since it was last taken, in statements, entries, calls and repetitions.
     work: u64,
+    /// All work so far, and the work at which the replay goes no further.
+    done: u64,
+    most: u64,
+    /// The initial state, if this is an operation of an entity.
+    initial: Option<Value>,
 }
 
 /// Everything of a replay beside its machine.
@@ -127,7 +133,8 @@ impl Replay {
         let computes = !matches!(history.first(), Some(Entry::Terminated { .. }));
         let end = (!has_begun).then_some(End::NotBegun);
         let state = State { computes, end, left: AFTER, ..State::default() };
-        Replay { history, machine, pauses: Box::new(Pauses::none()), state, work: 0 }
+        let (pauses, initial) = (Box::new(Pauses::none()), machine.initial_state());
+        Replay { history, machine, pauses, state, work: 0, done: 0, most: u64::MAX, initial }
     }
 
     /// Returns the replay with requests that were open before its beginning.
@@ -148,6 +155,9 @@ impl Replay {
     pub fn restore(&mut self, image: &Rc<Image>, snapshot: &Snapshot, names_freely: bool) -> bool {
         let Some(mut machine) = Machine::restore(image.clone(), &snapshot.machine) else { return false };
         machine.names_freely = names_freely;
+        if let Some(initial) = &self.initial {
+            machine.find_state(initial.clone());
+        }
         self.machine = machine;
         self.state = snapshot.state.clone();
         *self.pauses = Pauses { begun: self.state.begun, ..Pauses::none() };
@@ -201,6 +211,16 @@ impl Replay {
         std::mem::take(&mut self.work)
     }
 
+    /// Makes the replay go no further once it has done so much work in all.
+    pub fn limit_work(&mut self, most: u64) {
+        self.most = most;
+    }
+
+    /// Whether the replay goes no further because it has done so much work.
+    pub fn is_spent(&self) -> bool {
+        self.done >= self.most
+    }
+
     // ---- progress
 
     /// Goes on to the next tick at which the pauses stop, or to the next entry.
@@ -209,7 +229,10 @@ impl Replay {
             if self.state.end.is_some() {
                 return Tick::End;
             }
-            let tick = match self.state.computes {
+            if self.done >= self.most {
+                return Tick::End;
+            }
+            let tick = match self.state.computes && !self.is_renumbered() {
                 true => self.compute(),
                 false => self.take_entry(),
             };
@@ -219,13 +242,21 @@ impl Replay {
         }
     }
 
+    /// Whether the next entry numbers the requests of the turn that follows. Rewinds and upgrades do
+    /// so: the instance stood between two turns.
+    fn is_renumbered(&self) -> bool {
+        let next = self.history.get(self.state.position.entry as usize);
+        matches!(next, Some(Entry::Rewound { .. } | Entry::Upgraded { .. }))
+    }
+
     fn compute(&mut self) -> Option<Tick> {
         self.pauses.begun = self.state.begun;
         let progress = self.machine.run_with_pauses(SLICE, &mut self.pauses);
         let begun = self.pauses.begun - self.state.begun;
         self.state.begun = self.pauses.begun;
         self.state.position.statement += begun;
-        self.work += begun + self.machine.take_spent();
+        let work = begun + self.machine.take_spent();
+        (self.work, self.done) = (self.work + work, self.done + work);
         match self.pauses.pause.take() {
             Some(Pause::Statement { task, statement, wanted }) => {
                 self.state.at = At { task, statement: Some(statement) };
@@ -287,6 +318,8 @@ impl Replay {
             matches!(entry, Entry::Retried { .. } | Entry::Begun { .. } | Entry::Upgraded { .. });
         if is_attempt {
             // Attempts and upgrades follow no turns, so they come anywhere.
+        } else if let (true, Entry::Rewound { seq, .. }) = (self.state.computes, entry) {
+            self.machine.number_from(*seq);
         } else if let Some(expected) = self.state.expected.pop_front() {
             self.compare(entry, expected)?;
         } else if self.state.is_done {
@@ -299,7 +332,7 @@ impl Replay {
         }
         self.state.position = Position::at(self.state.position.entry + 1);
         self.state.at.statement = None;
-        self.work += 4;
+        (self.work, self.done) = (self.work + 4, self.done + 4);
         Some(Tick::Entry)
     }
 

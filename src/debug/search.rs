@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::engine::Entry;
 use crate::machine::pauses::{Pauses, Thrown};
-use crate::machine::{RequestKind, inspect::CallView, options};
+use crate::machine::{EntityId, RequestKind, inspect::CallView, options};
 
 use super::replay::{End, Tick};
 use super::session::Session;
@@ -34,6 +34,8 @@ pub enum Stepped {
     Statement,
     /// The task has asked for a child instance, whose own run goes on. Its id follows.
     Child(String),
+    /// The task has called an operation of an entity. The key of the call's step follows.
+    Operation(EntityId, String),
     Start,
     End(End),
 }
@@ -46,6 +48,7 @@ impl Session {
         *self.replay.pauses = pauses;
         self.replay.pauses.most = u64::MAX;
         let task = self.task();
+        self.passed = None;
         loop {
             match self.tick() {
                 Tick::Statement { wanted: true } => {
@@ -57,8 +60,8 @@ impl Session {
                     return Stepped::Statement;
                 }
                 Tick::Entry if step == Step::Into => {
-                    if let Some(id) = self.child_of(task) {
-                        return Stepped::Child(id);
+                    if let Some(callee) = self.callee_of(task) {
+                        return callee;
                     }
                 }
                 Tick::End => return Stepped::End(self.end().cloned().unwrap_or(End::Waits)),
@@ -113,14 +116,23 @@ impl Session {
         function.hidden == 0 && file.is_some_and(|file| !file.name.starts_with(crate::check::STD))
     }
 
-    /// Returns the id of the child that a task called by the last entry, if it did.
-    fn child_of(&self, task: u64) -> Option<String> {
+    /// Returns the run that goes on elsewhere after the last entry, if the task called a child or an
+    /// operation. Notes a call of an activity.
+    fn callee_of(&mut self, task: u64) -> Option<Stepped> {
         let Some(Entry::Requested { seq, .. }) = self.replay.last_entry() else { return None };
-        let asked = self.replay.asked(*seq)?;
+        let seq = *seq;
+        let asked = self.replay.asked(seq).filter(|asked| asked.task == Some(task))?;
         match &asked.request.what {
-            RequestKind::Orchestration { options, start: false, .. } if asked.task == Some(task) => {
+            RequestKind::Orchestration { options, start: false, .. } => {
                 let own = options::recorded_child(options).id;
-                Some(own.unwrap_or_else(|| self.record.child_id(*seq)))
+                Some(Stepped::Child(own.unwrap_or_else(|| self.record.child_id(seq))))
+            }
+            RequestKind::Operation { entity, signal: None, .. } => {
+                Some(Stepped::Operation(entity.clone(), self.record.step_key(seq)))
+            }
+            RequestKind::Activity { name, .. } => {
+                self.passed = Some(name.clone());
+                None
             }
             _ => None,
         }

@@ -6,12 +6,12 @@ use crate::api::{Queries, QueryError};
 use crate::check::Program;
 use crate::code::debug::Tables;
 use crate::engine::{
-    Entry, InstanceRecord, Line, RecordedRequest, build_image, load_modules, machine_at_beginning,
-    machine_at_checkpoint,
+    Entry, FIRST_LIFE, InstanceRecord, Line, RecordedRequest, Status, build_image, load_modules,
+    machine_at_beginning, machine_at_checkpoint, machine_of_operation,
 };
 use crate::internal::sure;
 use crate::machine::pauses::Pauses;
-use crate::machine::{Image, RequestKind};
+use crate::machine::{EntityId, Image, RequestKind};
 
 use super::expressions::Expressions;
 use super::position::Position;
@@ -25,6 +25,15 @@ pub enum DebugError {
     /// There is no such instance.
     Unknown(String),
     Query(QueryError),
+    /// This is not the name of an entity with its key.
+    NoEntity(String),
+    /// The operation of this number, or any operation, is not kept of an entity. The number of those
+    /// that are kept follows.
+    NotKept {
+        entity: EntityId,
+        number: Option<u64>,
+        kept: u64,
+    },
     /// The program or the history doesn't allow it, for this reason.
     Unfit(String),
 }
@@ -40,6 +49,11 @@ impl std::fmt::Display for DebugError {
         match self {
             DebugError::Unknown(id) => write!(f, "there is no instance `{id}`"),
             DebugError::Query(error) => error.fmt(f),
+            DebugError::NoEntity(name) => write!(f, "`{name}` is no entity: write its name, `@` and its key"),
+            DebugError::NotKept { entity, number: Some(number), kept: 1.. } => {
+                write!(f, "operation {number} of {entity} is not kept")
+            }
+            DebugError::NotKept { entity, .. } => write!(f, "no operations are kept of {entity}"),
             DebugError::Unfit(reason) => f.write_str(reason),
         }
     }
@@ -66,6 +80,8 @@ pub struct Session {
     pub(super) failure: Option<Option<Position>>,
     pub(super) expressions: Expressions,
     worked: u64,
+    /// The activity over which the last step went.
+    pub(super) passed: Option<String>,
 }
 
 impl Session {
@@ -85,6 +101,61 @@ impl Session {
                 Ok(Session::new(record, program, image, history, replay))
             }
         }
+    }
+
+    /// Opens a kept operation of an entity at its beginning: the one of a number, or the last one.
+    pub fn open_operation(
+        store: &dyn Queries,
+        entity: &EntityId,
+        number: Option<u64>,
+    ) -> Result<Session, DebugError> {
+        let from = match number {
+            Some(number) => number,
+            None => store.operations(entity, u64::MAX, 1)?.map_or(0, |page| page.last()),
+        };
+        let page = store.operations(entity, from, 1)?;
+        let page = page.ok_or_else(|| DebugError::Unknown(entity.to_string()))?;
+        let Some(view) = page.items.into_iter().find(|view| view.number == from) else {
+            return Err(DebugError::NotKept { entity: entity.clone(), number, kept: page.count });
+        };
+        let Some(hash) = view.operation.program else {
+            return Err(DebugError::Unfit("no program declared the entity".into()));
+        };
+        let program = load_modules(hash, &store.modules(hash)?).map_err(DebugError::Unfit)?;
+        let image = program::image(&program).map_err(DebugError::Unfit)?;
+        let machine = machine_of_operation(&image, entity, &view).map_err(DebugError::Unfit)?;
+        let kept = view.operation;
+        let name = format!("{entity}.{} #{}", kept.operation, view.number);
+        let file = image.code.sources.files.first().map_or("", |file| file.name.as_str());
+        let status = match kept.result {
+            Ok(value) => Status::Completed(value),
+            Err(error) => Status::Failed(error),
+        };
+        let args = kept.args;
+        let record = InstanceRecord {
+            // Operations begin no instances under ids that they choose freely.
+            life: FIRST_LIFE,
+            status,
+            ended: Some(kept.ended),
+            ..InstanceRecord::new(&name, hash, file, &kept.operation, args, kept.begun)
+        };
+        let history: Rc<[Entry]> = kept.entries.into();
+        let replay = Replay::new(history.clone(), machine, true);
+        Ok(Session::new(record, program, image, history, replay))
+    }
+
+    /// Opens what a name stands for: an instance, or the last kept operation of an entity or the one
+    /// of a number.
+    pub fn find(store: &dyn Queries, name: &str, operation: Option<u64>) -> Result<Session, DebugError> {
+        let entity = EntityId::parse(name).and_then(Result::ok);
+        if operation.is_none() {
+            match (Session::open(store, name), &entity) {
+                (Err(DebugError::Unknown(_)), Some(_)) => {}
+                (opened, _) => return opened,
+            }
+        }
+        let entity = entity.ok_or_else(|| DebugError::NoEntity(name.to_string()))?;
+        Session::open_operation(store, &entity, operation)
     }
 
     /// Returns a session of a record, its program and its history.
@@ -119,6 +190,7 @@ impl Session {
             failure: None,
             expressions: Expressions::default(),
             worked: 0,
+            passed: None,
         }
     }
 
@@ -179,6 +251,23 @@ impl Session {
     /// Returns the work of the session so far, in statements, entries, calls and repetitions.
     pub fn worked(&self) -> u64 {
         self.worked
+    }
+
+    /// Returns the name of the activity over which the last step into calls went. An activity's body
+    /// is in no history.
+    pub fn passed(&self) -> Option<&str> {
+        self.passed.as_deref()
+    }
+
+    /// Makes the session go no further once it has done so much work. What it then says of a moment
+    /// is not to be used.
+    pub fn limit_work(&mut self, most: u64) {
+        self.replay.limit_work(most);
+    }
+
+    /// Whether the session goes no further because it has done so much work.
+    pub fn is_spent(&self) -> bool {
+        self.replay.is_spent()
     }
 
     /// Returns the tables of the debug code.

@@ -14,9 +14,11 @@ use super::input::{Params, Path};
 use super::problem::Problem;
 use super::service::Service;
 
-/// The most entries of a history that a request repeats. `durable debug` has no such limit, since it
-/// keeps the moments that it has visited.
+/// The most entries of a history that a request repeats, and the most work: statements, calls and
+/// repetitions, each counted as often as they are repeated. `durable debug` has no such limits, since
+/// it keeps the moments that it has visited.
 const MOST_ENTRIES: usize = 50_000;
+const MOST_WORK: u64 = 2_000_000;
 
 /// The length in characters at which a value is cut off.
 const WIDTH: usize = 300;
@@ -62,6 +64,7 @@ async fn moment(
                 let title = format!("{id} has more than {MOST_ENTRIES} entries");
                 return Err(Problem::refused(title).hint(format!("`durable debug {id}` visits its moments")));
             }
+            session.limit_work(MOST_WORK);
             match at {
                 Some(at) => {
                     session.seek(at);
@@ -75,6 +78,11 @@ async fn moment(
                 "back" => drop(session.back(Step::Into)),
                 _ => {}
             }
+            if session.is_spent() {
+                let title = format!("{id} computes for too long up to this moment");
+                let id = &session.record.id;
+                return Err(Problem::refused(title).hint(format!("`durable debug {id}` visits its moments")));
+            }
             let texts = Texts::read(reads, &session.record);
             Ok(Json(shown(&session, &texts)))
         })
@@ -86,6 +94,7 @@ fn refused(error: DebugError) -> Problem {
         DebugError::Unknown(id) => Problem::no_instance(&id),
         DebugError::Query(error) => error.into(),
         DebugError::Unfit(reason) => Problem::refused(reason),
+        DebugError::NoEntity(_) | DebugError::NotKept { .. } => Problem::refused(error.to_string()),
     }
 }
 

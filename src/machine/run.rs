@@ -152,6 +152,21 @@ impl Machine {
         Ok(machine)
     }
 
+    /// Returns the initial state of the entity, when this is an operation.
+    pub(crate) fn initial_state(&self) -> Option<Value> {
+        self.state.as_ref().map(|state| state.initial.clone())
+    }
+
+    /// Makes the machine know the state of an operation again, after it was restored from a
+    /// snapshot. The operation has the state in the register after its parameters.
+    pub(crate) fn find_state(&mut self, initial: Value) {
+        let Some(fiber) = self.fibers.get(&0) else { return };
+        let params = self.image.code.functions[self.function as usize].params as usize;
+        if let Some(Value::Cell(cell)) = params.checked_sub(1).and_then(|at| fiber.stack.get(at)) {
+            self.state = Some(State { before: None, initial, cell: cell.clone(), deleted: false });
+        }
+    }
+
     /// Makes a state of the newest version of one of an earlier version, by the migrations of the
     /// entity's program. Returns the state, its bytes, and the fuel that they took.
     pub fn migrate(

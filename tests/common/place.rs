@@ -1,6 +1,8 @@
 //! A folder with a program and a store, for tests of the command line, and commands in any folder.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -115,6 +117,26 @@ impl Place {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("log"));
         Server::with(self.path(), more, log.expect("a log"))
     }
+}
+
+/// Asks an HTTP server at an address of this machine with a token. Returns the code and the body.
+pub fn http_get(address: &str, path: &str, token: &str) -> (u16, Json) {
+    let mut stream = TcpStream::connect(address).expect("a server");
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a code");
+    (code, serde_json::from_str(body).unwrap_or_default())
+}
+
+/// Returns the token for everything in a file of tokens.
+pub fn admin_token(text: &str) -> String {
+    let line = text.lines().find(|line| line.starts_with("admin ")).expect("a token");
+    line.trim_start_matches("admin ").trim().to_string()
 }
 
 /// A server that is killed when this value is dropped.

@@ -48,6 +48,7 @@ pub fn dap() -> Result<u8, Problem> {
 /// The run that is debugged.
 struct Debuggee {
     session: Session,
+    target: Target,
     breakpoints: Breakpoints,
     files: Files,
     /// The arguments with which the client started the session.

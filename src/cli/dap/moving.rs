@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use crate::debug::{Breakpoints, Direction, Position, Session, Step, Stepped, Stop};
 use crate::engine::Line;
 use crate::machine::format;
+use crate::store::postgres::Url;
 
-use super::super::debug::places;
+use super::super::debug::{operation_of, places, places::PASSED};
 use super::sources::Files;
 use super::{Client, Debuggee, Reply, Target};
 
@@ -21,12 +22,17 @@ impl Debuggee {
         let text = |name: &str| arguments[name].as_str();
         let id = text("id").ok_or("a launch has the `id` of an instance")?;
         let folder = Path::new(text("cwd").unwrap_or("."));
-        let store = folder.join(text("store").unwrap_or(".durable"));
+        let store = Path::new(text("store").unwrap_or(".durable"));
+        // A URL is no path below the folder.
+        let is_url = store.to_str().is_some_and(Url::is_meant);
+        let store = if is_url { store.to_path_buf() } else { folder.join(store) };
         let target = Target::open(&store).map_err(|problem| problem.title)?;
-        let session = Session::open(&target, id).map_err(|error| error.to_string())?;
+        let operation = arguments["operation"].as_u64();
+        let session = Session::find(&target, id, operation).map_err(|error| error.to_string())?;
         let mut debuggee = Debuggee {
             files: Files::of(&session, folder),
             session,
+            target,
             breakpoints: Breakpoints::default(),
             arguments: arguments.clone(),
             references: Vec::new(),
@@ -101,8 +107,19 @@ impl Debuggee {
                     "stepOut" => Step::Out,
                     _ => Step::Over,
                 };
-                if let Stepped::Child(id) = self.session.step(step) {
-                    self.offer_child(&id, client, events);
+                match self.session.step(step) {
+                    Stepped::Child(id) => self.offer(&id, None, client, events),
+                    Stepped::Operation(entity, from) => match operation_of(&self.target, &entity, &from) {
+                        Ok(number) => self.offer(&entity.to_string(), Some(number), client, events),
+                        Err(reason) => {
+                            self.session.step(step);
+                            say(events, &format!("stepped over {entity}: {reason}"));
+                        }
+                    },
+                    _ => {}
+                }
+                if let Some(name) = self.session.passed() {
+                    say(events, &format!("stepped over {name}: {PASSED}"));
                 }
                 json!({"reason": "step"})
             }
@@ -136,16 +153,23 @@ impl Debuggee {
         }
     }
 
-    /// Asks the client to debug a child in a session of its own, or says how.
-    fn offer_child(&mut self, id: &str, client: &Client, events: &mut Events) {
+    /// Asks the client to debug a child or an operation in a session of its own, or says how.
+    fn offer(&mut self, id: &str, operation: Option<u64>, client: &Client, events: &mut Events) {
+        let name = operation.map_or_else(|| id.to_string(), |number| format!("{id} #{number}"));
         if !client.starts_sessions {
-            let text = format!("{id} has a run of its own: debug it by a launch with this id\n");
-            events.push(("output", json!({"category": "console", "output": text})));
+            let with = operation.map_or(String::new(), |number| format!(" and the operation {number}"));
+            say(events, &format!("{name} has a run of its own: debug it by a launch with the id {id}{with}"));
             return;
         }
         let mut configuration = self.arguments.clone();
+        if let Some(fields) = configuration.as_object_mut() {
+            fields.remove("operation");
+        }
+        if let Some(number) = operation {
+            configuration["operation"] = json!(number);
+        }
         configuration["type"] = json!("durable");
-        configuration["name"] = json!(id);
+        configuration["name"] = json!(name);
         configuration["id"] = json!(id);
         configuration["at"] = json!("0.0");
         events.push(("startDebugging", json!({"request": "launch", "configuration": configuration})));
@@ -200,6 +224,11 @@ impl Debuggee {
         self.stopped(events, json!({"reason": "entry"}));
         Ok(Value::Null)
     }
+}
+
+/// Adds a line for the console of the client.
+fn say(events: &mut Events, text: &str) {
+    events.push(("output", json!({"category": "console", "output": format!("{text}\n")})));
 }
 
 impl Client {

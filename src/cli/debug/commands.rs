@@ -8,7 +8,7 @@ use crate::machine::format;
 
 use super::debugger::{Debugger, Reply};
 use super::help::HELP;
-use super::places;
+use super::places::{self, PASSED};
 
 /// The reason why there are no variables in a trimmed history.
 const TRIMMED: &str =
@@ -53,8 +53,9 @@ impl Debugger {
                 Ok(self.whereabouts())
             }
             "entry" => self.entry(true),
+            "operation" => self.operation(rest),
             "child" => {
-                self.enter(rest)?;
+                self.enter(rest, None)?;
                 Ok(self.whereabouts())
             }
             "parent" => match self.leave() {
@@ -89,13 +90,47 @@ impl Debugger {
     fn step(&mut self, step: Step, line: &str) -> String {
         self.last_step = line.to_string();
         self.current().call = None;
+        if self.depth() > 0 && self.session().end().is_some() {
+            return self.return_to_caller();
+        }
         match self.session().step(step) {
-            Stepped::Child(id) => match self.enter(&id) {
+            Stepped::Child(id) => match self.enter(&id, None) {
                 Ok(()) => self.whereabouts(),
                 Err(reason) => format!("{}\n{id}: {reason}", self.whereabouts()),
             },
-            _ => self.whereabouts(),
+            Stepped::Operation(entity, from) => match self.enter_operation(&entity, &from) {
+                Ok(()) => self.whereabouts(),
+                Err(reason) => {
+                    self.session().step(step);
+                    format!("{}\nstepped over {entity}: {reason}", self.whereabouts())
+                }
+            },
+            Stepped::End(_) if step == Step::Out && self.depth() > 0 => self.return_to_caller(),
+            _ => match self.session().passed() {
+                Some(name) => {
+                    let name = name.to_string();
+                    format!("{}\nstepped over {name}: {PASSED}", self.whereabouts())
+                }
+                None => self.whereabouts(),
+            },
         }
+    }
+
+    /// Goes into a kept operation: `Account@alice 17`, or the last one without a number.
+    fn operation(&mut self, rest: &str) -> Result<String, String> {
+        let (entity, number) = rest.rsplit_once(' ').unwrap_or((rest, ""));
+        match number.parse() {
+            Ok(number) => self.enter(entity.trim(), Some(number))?,
+            Err(_) => self.enter(rest, None)?,
+        }
+        Ok(self.whereabouts())
+    }
+
+    /// Goes back to the run that called this one, to the statement after the call.
+    fn return_to_caller(&mut self) -> String {
+        self.leave();
+        self.session().step(Step::Over);
+        self.whereabouts()
     }
 
     fn back(&mut self, step: Step, line: &str) -> String {

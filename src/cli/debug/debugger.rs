@@ -1,12 +1,15 @@
 //! The state of a debugging terminal or script: sessions of an instance and its children, and their
 //! breakpoints.
 
+use crate::api::Queries;
 use crate::debug::{Breakpoints, DebugError, Position, Session};
 use crate::engine::Status;
+use crate::machine::EntityId;
 use crate::syntax::Place;
 
 use super::super::access::unknown;
 use super::super::problem::{Problem, unreadable};
+use super::super::{UNKNOWN, USAGE};
 use super::places;
 use super::target::Target;
 
@@ -42,9 +45,9 @@ pub struct Debugger {
 }
 
 impl Debugger {
-    /// Opens an instance.
-    pub fn open(target: Target, id: &str) -> Result<Debugger, Problem> {
-        let session = open(&target, id)?;
+    /// Opens an instance, or a kept operation of an entity.
+    pub fn open(target: Target, id: &str, operation: Option<u64>) -> Result<Debugger, Problem> {
+        let session = open(&target, id, operation)?;
         let opened = vec![Opened { session, breakpoints: Breakpoints::default(), call: None }];
         Ok(Debugger { target, opened, last_step: "step".into(), next_breakpoint: 1 })
     }
@@ -65,11 +68,23 @@ impl Debugger {
         &self.opened[self.opened.len() - 1]
     }
 
-    /// Goes into the run of a child. The error says why there is none.
-    pub fn enter(&mut self, id: &str) -> Result<(), String> {
-        let session = open(&self.target, id).map_err(|problem| problem.title)?;
+    /// Goes into the run of a child, or into an operation of an entity. The error says why there is
+    /// none.
+    pub fn enter(&mut self, id: &str, operation: Option<u64>) -> Result<(), String> {
+        let session = open(&self.target, id, operation).map_err(|problem| problem.title)?;
         self.opened.push(Opened { session, breakpoints: Breakpoints::default(), call: None });
         Ok(())
+    }
+
+    /// Goes into the operation that a step called. The error says why there is none.
+    pub fn enter_operation(&mut self, entity: &EntityId, from: &str) -> Result<(), String> {
+        let number = operation_of(&self.target, entity, from)?;
+        self.enter(&entity.to_string(), Some(number))
+    }
+
+    /// Returns the number of runs into which the user went.
+    pub fn depth(&self) -> usize {
+        self.opened.len() - 1
     }
 
     /// Goes back to the run of the parent. Returns whether there is one.
@@ -137,10 +152,35 @@ impl Debugger {
     }
 }
 
-fn open(target: &Target, id: &str) -> Result<Session, Problem> {
-    Session::open(target, id).map_err(|error| match error {
+/// Returns the number of the kept operation that a step called. The error says that it is not kept.
+pub fn operation_of(target: &dyn Queries, entity: &EntityId, from: &str) -> Result<u64, String> {
+    let mut found = None;
+    let page = target.each_operations(entity, 1, &mut |page| {
+        // A step that was asked again has several operations, and its answer is that of the last one.
+        found = page.iter().rev().find(|view| view.operation.from == from).map(|view| view.number).or(found);
+        true
+    });
+    let page = page.map_err(|error| error.to_string())?;
+    found.ok_or_else(|| match page.map_or(0, |page| page.count) {
+        0 => {
+            format!("no operations are kept of {entity}; --journal-entities of `run` and `serve` keeps them")
+        }
+        _ => format!("this operation of {entity} is not kept"),
+    })
+}
+
+fn open(target: &Target, id: &str, operation: Option<u64>) -> Result<Session, Problem> {
+    Session::find(target, id, operation).map_err(|error| match error {
         DebugError::Unknown(id) => unknown(&id),
         DebugError::Query(error) => error.into(),
+        DebugError::NoEntity(_) => Problem::new(USAGE, error.to_string()),
+        DebugError::NotKept { ref entity, kept, .. } => {
+            let problem = Problem::new(UNKNOWN, error.to_string());
+            match kept {
+                0 => problem.hint("`run`, `resume` and `serve` keep operations with --journal-entities"),
+                _ => problem.hint(format!("`durable entity {entity} --history` lists those that are")),
+            }
+        }
         DebugError::Unfit(reason) => unreadable(format!("{id} can't be debugged: {reason}")),
     })
 }

@@ -11,6 +11,7 @@ Moving
   seek POSITION         to a position: 147.12, 147, start, end, failure
   entry, back entry     to the next entry of the history, to the last one
   child ID, parent      to the run of a child, and back
+  operation NAME@KEY N  to a kept operation of an entity
 
 Looking
   where                 the position and the statement

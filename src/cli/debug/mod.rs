@@ -20,12 +20,13 @@ use super::{STORE, USAGE, print};
 
 pub use commands::read_hits;
 use debugger::Debugger;
+pub use debugger::operation_of;
 pub use target::Target;
 
 /// Debugs an instance.
 pub fn debug(asked: Debug) -> Result<u8, Problem> {
     let target = Target::open(&asked.store.store)?;
-    let mut debugger = Debugger::open(target, &asked.id)?;
+    let mut debugger = Debugger::open(target, &asked.id, asked.operation)?;
     match &asked.at {
         Some(at) => {
             let position = position(at)?;

@@ -5,6 +5,9 @@ use crate::engine::{Entry, Status};
 use crate::machine::format;
 use crate::syntax::Place;
 
+/// Why a step goes over an activity.
+pub const PASSED: &str = "an activity runs elsewhere, and only its result is in the history";
+
 /// Returns `file:line` of a place.
 pub fn locate(session: &Session, place: Place) -> String {
     let sources = &session.image.code.sources;

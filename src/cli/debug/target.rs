@@ -1,4 +1,5 @@
-//! The store whose instances are debugged: a folder, the process that has it, or an export.
+//! The store whose instances are debugged: a folder, the process that has it, a database, or an
+//! export.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -11,16 +12,18 @@ use crate::kv::Store;
 
 use super::super::STORE;
 use super::super::access;
+use super::super::place;
 use super::super::problem::Problem;
 
 /// A store that is only read.
 pub struct Target(Box<dyn Queries>);
 
 impl Target {
-    /// Opens a folder or the file of an export. Nothing in it changes: a store that another process
+    /// Opens a folder, the URL of a database, or the file of an export. Nothing in it changes: a store that another process
     /// uses is asked through that process, and one that was left by a crash is only looked at.
     pub fn open(path: &Path) -> Result<Target, Problem> {
-        match path.is_file() {
+        // The beginning of a URL may be the name of a folder here.
+        match place::url(path)?.is_none() && path.is_file() {
             true => export(path).map(Target),
             false => access::read(path).map(Target),
         }
