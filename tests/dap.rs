@@ -382,6 +382,70 @@ fn a_child_is_a_session_of_its_own() {
     client.end();
 }
 
+/// A program that calls an activity and an entity, on lines 7 and 8.
+const BANK: &str = "\
+activity fee(n) => 5
+entity Account {
+  state 0
+  on add(n) { state += n; state }
+}
+orchestration pay(n) {
+  let cost = fee(n)
+  let sum = Account(\"ada\").add(n - cost)
+  sum
+}
+pay(50)
+";
+
+#[test]
+fn a_kept_operation_is_a_session_of_its_own_and_an_activity_is_not() {
+    for keeps in [true, false] {
+        let folder = TempDir::new().expect("a temporary folder");
+        fs::write(folder.path().join("bank.df"), BANK).expect("the program is written");
+        let mut run = Command::new(DURABLE);
+        run.current_dir(folder.path()).args(["run", "bank.df", "--id", "x"]);
+        if keeps {
+            run.arg("--journal-entities");
+        }
+        assert!(run.status().expect("durable runs").success());
+        let mut client = Client::start(folder.path());
+        client.launch(json!({"id": "x:0", "stopOnEntry": true}));
+        client.go("stepIn");
+        assert_eq!(client.line(), 7);
+        client.get("stepIn", json!({"threadId": 1}));
+        let said = client.wait("output");
+        assert!(
+            said["body"]["output"].as_str().is_some_and(|text| text.contains("stepped over fee")),
+            "{said}"
+        );
+        client.wait("stopped");
+        assert_eq!(client.line(), 8);
+        client.get("stepIn", json!({"threadId": 1}));
+        if !keeps {
+            let said = client.wait("output");
+            assert!(
+                said["body"]["output"].as_str().is_some_and(|text| text.contains("no operations are kept")),
+                "{said}"
+            );
+            client.wait("stopped");
+            assert_eq!(client.line(), 9);
+            client.end();
+            continue;
+        }
+        let asked = client.wait("startDebugging");
+        let configuration = asked["arguments"]["configuration"].clone();
+        assert_eq!((&configuration["id"], &configuration["operation"]), (&json!("Account@ada"), &json!(1)));
+        let mut operation = Client::start(folder.path());
+        operation.launch(configuration);
+        operation.go("stepIn");
+        assert_eq!(operation.line(), 4);
+        let locals = operation.locals();
+        assert_eq!((locals["n"].as_str(), locals["state"].as_str()), ("45", "0"));
+        operation.end();
+        client.end();
+    }
+}
+
 #[test]
 fn a_broken_request_has_an_error_and_the_session_goes_on() {
     let folder = orders();

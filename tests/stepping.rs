@@ -195,7 +195,7 @@ fn a_moment_after_much_work_is_refused_by_the_page_and_not_by_the_command() {
     let place = Place::new(
         "orchestration counts(most) {\n  var n = 0\n  while n < most {\n    n += 1\n  }\n  print(\"{n}\")\n  \
          receive(\"go\")\n  n\n}\n\
-         orchestration sorts(most) {\n  var all = range(0, 100)\n  for i in 0..most { all = sorted(all) }\n  receive(\"go\")\n}\n",
+         orchestration sorts(most) {\n  var all = range(0, 100)\n  for i in 0..most { all = all.sort() }\n  receive(\"go\")\n}\n",
     );
     place.ok(&["deploy", "p.df"]);
     let _server = place.serve_with(&["--http", "127.0.0.1:0"]);
@@ -205,14 +205,14 @@ fn a_moment_after_much_work_is_refused_by_the_page_and_not_by_the_command() {
     let moment =
         |id: &str, more: &str| http_get(&address, &format!("/api/v1/instances/{id}/debug{more}"), &token);
     for (function, most, id) in
-        [("counts", "1000", "few"), ("counts", "3000000", "many"), ("sorts", "30000", "library")]
+        [("counts", "1000", "few"), ("counts", "10000000", "many"), ("sorts", "300000", "library")]
     {
-        place.ok(&["start", function, most, "--id", id]);
+        place.ok(&["start", "p.df", function, most, "--id", id]);
         await_that(|| place.ok(&["show", id]).contains("waits for  receive"));
     }
     assert_eq!(moment("few", "").0, 200);
     for id in ["many", "library"] {
-        for more in ["", "?at=1.0", "?at=2.0&step=back", "?at=0.2900000"] {
+        for more in ["", "?at=1.0", "?at=2.0&step=back", "?at=0.19000000"] {
             let (code, problem) = moment(id, more);
             assert_eq!(code, 412, "{id}{more} {problem}");
             let title = problem["title"].as_str().unwrap_or_default();
@@ -222,7 +222,7 @@ fn a_moment_after_much_work_is_refused_by_the_page_and_not_by_the_command() {
         assert_eq!(moment(id, "?at=0.5&step=next").0, 200);
     }
     let said = debug(&place, &["many"], "seek 1\nback\nprint n\n");
-    assert!(said.ends_with("3000000\n"), "{said}");
+    assert!(said.ends_with("10000000\n"), "{said}");
 }
 
 // ---- operations of entities

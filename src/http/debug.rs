@@ -18,7 +18,7 @@ use super::service::Service;
 /// repetitions, each counted as often as they are repeated. `durable debug` has no such limits, since
 /// it keeps the moments that it has visited.
 const MOST_ENTRIES: usize = 50_000;
-const MOST_WORK: u64 = 2_000_000;
+const MOST_WORK: u64 = 20_000_000;
 
 /// The length in characters at which a value is cut off.
 const WIDTH: usize = 300;
