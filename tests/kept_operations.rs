@@ -208,7 +208,7 @@ fn an_export_has_the_kept_operations() {
         &format!("\"lines\":{}", without.len() - 1),
     );
     place.put("less.jsonl", &format!("{head}\n{}\n", without[1..].join("\n")));
-    let said = place.refused(4, &["store", "import", "less.jsonl", "--store", "third"]);
+    let said = place.refused(2, &["store", "import", "less.jsonl", "--store", "third"]);
     assert!(said.contains("operation 17 of `Account@ada`"), "{said}");
 }
 

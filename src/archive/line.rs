@@ -95,25 +95,8 @@ pub(super) fn line(
         let version = u32::from_be_bytes(version);
         return Ok(json!({"type": "version", "entity": shown, "reference": reference, "version": version}));
     }
-    if key == keys::KEEPS_OPERATIONS {
-        return Ok(json!({"type": "operations"}));
-    }
-    if let Some(entity) = keys::parse_kept(key) {
-        let kept = KeptRange::decode(bytes).ok_or_else(|| unreadable(key))?;
-        return Ok(json!({
-            "type": "kept", "entity": entity.to_string(), "reference": data(&reference(&entity)),
-            "first": kept.first(), "next": kept.next(), "stored": hex::encode(bytes),
-        }));
-    }
-    if let Some((entity, number)) = keys::parse_operation(key) {
-        let operation = KeptOperation::decode(bytes).ok_or_else(|| unreadable(key))?;
-        let mut line = kept_operation(&operation);
-        line["type"] = json!("operation");
-        line["entity"] = json!(entity.to_string());
-        line["reference"] = data(&reference(&entity));
-        line["number"] = json!(number);
-        line["stored"] = json!(hex::encode(bytes));
-        return Ok(line);
+    if let Some(line) = operations_line(key, bytes) {
+        return line;
     }
     if keys::parse_entity_key(key).is_some() {
         return entity_line(key, bytes);
@@ -158,6 +141,33 @@ fn mail_line(key: &[u8], bytes: &[u8]) -> Result<Json, String> {
     out["key"] = json!(hex::encode(key));
     out["stored"] = json!(hex::encode(bytes));
     Ok(out)
+}
+
+/// Returns the line of a key about kept operations; `None` for all other keys.
+fn operations_line(key: &[u8], bytes: &[u8]) -> Option<Result<Json, String>> {
+    if key == keys::KEEPS_OPERATIONS {
+        return Some(Ok(json!({"type": "operations"})));
+    }
+    let (entity, number) = match keys::parse_kept(key) {
+        Some(entity) => (entity, None),
+        None => keys::parse_operation(key).map(|(entity, number)| (entity, Some(number)))?,
+    };
+    let mut line = match number {
+        None => KeptRange::decode(bytes)
+            .map(|kept| json!({"type": "kept", "first": kept.first(), "next": kept.next()})),
+        Some(number) => KeptOperation::decode(bytes).map(|operation| {
+            let mut line = kept_operation(&operation);
+            line["type"] = json!("operation");
+            line["number"] = json!(number);
+            line
+        }),
+    };
+    if let Some(line) = &mut line {
+        line["entity"] = json!(entity.to_string());
+        line["reference"] = data(&reference(&entity));
+        line["stored"] = json!(hex::encode(bytes));
+    }
+    Some(line.ok_or_else(|| unreadable(key)))
 }
 
 /// Returns the line of an entity's state or lock.

@@ -98,18 +98,7 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             Hold::decode(&stored)?;
             Some((keys::lock(&read_entity(&json["reference"])?), stored))
         }
-        "operations" => Some((keys::KEEPS_OPERATIONS.to_vec(), Vec::new())),
-        "kept" => {
-            let stored = hex::decode(json["stored"].as_str()?).ok()?;
-            KeptRange::decode(&stored).filter(|kept| kept.next() <= MOST)?;
-            Some((keys::kept(&read_entity(&json["reference"])?), stored))
-        }
-        "operation" => {
-            let stored = hex::decode(json["stored"].as_str()?).ok()?;
-            KeptOperation::decode(&stored)?;
-            let number = read_number(&json["number"])?;
-            Some((keys::operation(&read_entity(&json["reference"])?, number), stored))
-        }
+        "operations" | "kept" | "operation" => Some(read_operations(json)?),
         "lines" => {
             let stored = hex::decode(json["stored"].as_str()?).ok()?;
             StoredLines::decode(&stored)?;
@@ -130,6 +119,21 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
         }
         _ => return None,
     })
+}
+
+/// Reads a line about kept operations.
+fn read_operations(json: &Json) -> Option<Pair> {
+    if json["type"] == "operations" {
+        return Some((keys::KEEPS_OPERATIONS.to_vec(), Vec::new()));
+    }
+    let stored = hex::decode(json["stored"].as_str()?).ok()?;
+    let entity = read_entity(&json["reference"])?;
+    if json["type"] == "kept" {
+        KeptRange::decode(&stored).filter(|kept| kept.next() <= MOST)?;
+        return Some((keys::kept(&entity), stored));
+    }
+    KeptOperation::decode(&stored)?;
+    Some((keys::operation(&entity, read_number(&json["number"])?), stored))
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
