@@ -108,6 +108,12 @@ export function badge(status) {
 /** A link to the page of an instance. @param {string} id */
 export const instanceLink = (id) => h("a", { href: `#/instance/${encodeURIComponent(id)}` }, id);
 
+/** The caller of an operation: an instance, or a client or an activity with the id of its call. @param {string} who */
+export function caller(who) {
+  const [kind, id] = who.split(" ");
+  return id === undefined ? instanceLink(who) : h("span", { title: id }, kind === "activity" ? "an activity" : `a ${kind}`);
+}
+
 /**
  * A table whose rows become cards in narrow windows, where each cell has its title beside it.
  * @param {string[]} titles @param {string} name what the table has, for people who do not see it

@@ -1,14 +1,12 @@
 // One entity: its state, its holder, the messages that wait for it, and its operations.
 
 import { after, entityPath, get, post } from "./api.js";
-import { ask, fill, h, instanceLink, millis, pretty, short, time, took } from "./dom.js";
+import { ask, caller, fill, h, instanceLink, millis, pretty, short, time, took } from "./dom.js";
+import { kept } from "./kept.js";
 import { operations } from "./operations.js";
 
 /** The number of waiting messages that are shown. */
 const SHOWN = 100;
-
-/** The caller of an operation: an instance, or a client or an activity with the id of its call. @param {string} who */
-export const caller = (who) => (who.includes(" ") ? `a${who.startsWith("a") ? "n" : ""} ${who.replace(" ", ", ")}` : instanceLink(who));
 
 /** @param {HTMLElement} main @param {string} entity */
 export function entity(main, entity) {
@@ -18,6 +16,7 @@ export function entity(main, entity) {
   const holder = h("section", { class: "card waits", hidden: true });
   const waiting = h("section", { class: "card", hidden: true });
   const form = operations(name, path);
+  const history = kept(entity);
   /** @type {any} */
   let view = null;
   let before = "";
@@ -27,7 +26,8 @@ export function entity(main, entity) {
     holder,
     h("div", { class: "two" },
       h("div", {}, h("section", { class: "card" }, h("h2", {}, "State"), state), waiting),
-      h("div", {}, form.root)));
+      h("div", {}, form.root)),
+    history.root);
 
   async function load() {
     try {
@@ -62,7 +62,7 @@ export function entity(main, entity) {
   }
 
   load();
-  const stop = after(load, ({ event, data }) => event === "gap" || event === "begin" || (event === "entity" && data.entity === entity));
+  const stop = after(() => { load(); history.load(); }, ({ event, data }) => event === "gap" || event === "begin" || (event === "entity" && data.entity === entity));
   const clock = setInterval(() => { if (view?.held_by && !document.querySelector("dialog[open]")) draw(); }, 1000);
-  return () => { over = true; stop(); clearInterval(clock); form.end(); };
+  return () => { over = true; stop(); clearInterval(clock); form.end(); history.end(); };
 }

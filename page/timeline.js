@@ -28,15 +28,32 @@ export function timeline(choose, finer) {
   /** The width that the drawing was asked for. */
   let asked = 1200;
 
+  /** The width for which the pieces were cut; 0 if they must be cut again. */
+  let folded = 0;
+
+  /** Reads the times of all bars once, since they are drawn many times. */
+  function read() {
+    for (const bar of data.bars) {
+      bar.begin = millis(bar.from);
+      bar.end = bar.to ? millis(bar.to) : null;
+      for (const part of bar.segments ?? []) {
+        part.begin = millis(part.from);
+        part.end = part.to ? millis(part.to) : null;
+      }
+    }
+  }
+
   /** Cuts the time into busy and idle pieces. Long idle ones get a fixed width. */
   function fold() {
+    if (folded === box.clientWidth) return;
+    folded = box.clientWidth;
     const begin = millis(data.from);
     const end = Math.max(millis(data.to), begin + 0.001);
     const edges = /** @type {number[]} */ ([begin, end]);
     for (const bar of data.bars) {
-      for (const part of bar.segments ?? [{ is: "run", from: bar.from, to: bar.to }]) {
-        edges.push(millis(part.from));
-        if (part.to) edges.push(millis(part.to));
+      for (const part of bar.segments ?? [bar]) {
+        edges.push(part.begin);
+        if (part.end !== null) edges.push(part.end);
       }
     }
     edges.sort((a, b) => a - b);
@@ -69,7 +86,7 @@ export function timeline(choose, finer) {
   /** Whether anything runs during the whole interval. @param {number} low @param {number} high */
   function running(low, high) {
     return data.bars.some((/** @type {any} */ bar) => (bar.segments ?? []).some((/** @type {any} */ part) =>
-      part.is === "run" && millis(part.from) <= low && (part.to ? millis(part.to) : Infinity) >= high));
+      part.is === "run" && part.begin <= low && (part.end ?? Infinity) >= high));
   }
 
   /** The position of a time on the folded axis. @param {number} when */
@@ -81,7 +98,7 @@ export function timeline(choose, finer) {
   }
 
   /** @param {number} position */
-  const pixel = (position) => ((position - from) / (to - from)) * box.clientWidth;
+  const pixel = (position) => ((position - from) / (to - from)) * folded;
 
   function draw() {
     if (!data) return;
@@ -95,7 +112,11 @@ export function timeline(choose, finer) {
     const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     pen.scale(devicePixelRatio, devicePixelRatio);
     const style = getComputedStyle(document.documentElement);
-    const colour = (/** @type {string} */ name) => style.getPropertyValue(`--${name}`);
+    const colours = new Map();
+    const colour = (/** @type {string} */ name) => {
+      if (!colours.has(name)) colours.set(name, style.getPropertyValue(`--${name}`));
+      return colours.get(name);
+    };
     pen.font = "12px system-ui, sans-serif";
     pen.textBaseline = "middle";
     for (const piece of pieces) {
@@ -117,8 +138,8 @@ export function timeline(choose, finer) {
     for (const bar of data.bars) {
       const top = AXIS + bar.lane * LANE + 3;
       if (top > tall) continue;
-      const begin = pixel(position(millis(bar.from)));
-      const end = bar.to ? pixel(position(millis(bar.to))) : pixel(1);
+      const begin = pixel(position(bar.begin));
+      const end = bar.end !== null ? pixel(position(bar.end)) : pixel(1);
       if (end < 0 || begin > width) continue;
       const wide = Math.max(end - begin, 2);
       if (bar.count) {
@@ -127,8 +148,8 @@ export function timeline(choose, finer) {
         continue;
       }
       for (const part of bar.segments) {
-        const x = pixel(position(millis(part.from)));
-        const until = part.to ? pixel(position(millis(part.to))) : pixel(1);
+        const x = pixel(position(part.begin));
+        const until = part.end !== null ? pixel(position(part.end)) : pixel(1);
         pen.fillStyle = part.is === "run" && bar.outcome === "failed" ? colour("failed") : colour(part.is);
         pen.fillRect(x, top, Math.max(until - x, 2), LANE - 6);
       }
@@ -163,8 +184,8 @@ export function timeline(choose, finer) {
     let best = null;
     for (const bar of data.bars) {
       if (bar.lane !== lane) continue;
-      const begin = pixel(position(millis(bar.from))) - 3;
-      const end = (bar.to ? pixel(position(millis(bar.to))) : pixel(1)) + 3;
+      const begin = pixel(position(bar.begin)) - 3;
+      const end = (bar.end !== null ? pixel(position(bar.end)) : pixel(1)) + 3;
       if (event.offsetX >= begin && event.offsetX <= Math.max(end, begin + 6)) best = bar;
     }
     return best;
@@ -178,7 +199,7 @@ export function timeline(choose, finer) {
     const bar = hit(event);
     tip.hidden = !bar;
     if (!bar) return;
-    const long = (bar.to ? millis(bar.to) : Date.now()) - millis(bar.from);
+    const long = (bar.end ?? Date.now()) - bar.begin;
     tip.textContent = bar.count ? `${bar.count} steps in ${took(long)}` : `${bar.name} · ${bar.outcome} · ${took(long)}${bar.at ? ` · line ${bar.at.line}` : ""}`;
     tip.style.left = `${Math.min(event.offsetX + 12, box.clientWidth - 220)}px`;
     tip.style.top = `${event.offsetY - box.scrollTop + 12}px`;
@@ -223,7 +244,7 @@ export function timeline(choose, finer) {
   return {
     root,
     /** @param {any} fresh */
-    show(fresh) { data = fresh; draw(); },
+    show(fresh) { data = fresh; folded = 0; read(); draw(); },
     /** @param {number} seq */
     mark(seq) { chosen = data?.bars.find((/** @type {any} */ bar) => bar.seq === seq) ?? null; draw(); },
     buttons: h("span", { class: "zoom" },

@@ -384,6 +384,9 @@ fn every_route_has_its_codes() {
         ("POST", "/api/v1/entities/None/cy/call/deposit", "", 404, "unknown_entity"),
         ("GET", "/api/v1/entities/Account/ada", "", 200, ""),
         ("GET", "/api/v1/entities/None/ada", "", 404, "unknown_entity"),
+        ("GET", "/api/v1/entities/Account/ada/operations?limit=5", "", 200, ""),
+        ("GET", "/api/v1/entities/Account/ada/operations?cursor=x", "", 400, "bad_request"),
+        ("GET", "/api/v1/entities/None/ada/operations", "", 404, "unknown_entity"),
         ("GET", "/api/v1/entities/Account", "", 200, ""),
         ("GET", "/api/v1/entities/None", "", 404, "unknown_entity"),
         ("POST", "/api/v1/entities/Account", "", 405, "wrong_method"),
@@ -464,6 +467,64 @@ fn an_entity_has_the_operations_of_its_newest_program() {
     assert_eq!(found["operations"], newest);
     server.kill();
     assert_eq!(operations(&Server::serve(folder.path(), &[])), newest, "after a restart");
+}
+
+/// The kept operations of an entity come in pages, the newest first, with their callers, results and
+/// states.
+#[test]
+fn kept_operations_come_in_pages() {
+    let folder = folder();
+    let server = Server::with(folder.path(), &["--journal-entities"]);
+    let path = "/api/v1/entities/Account/ada";
+    for (amount, code) in [(5, 200), (-1, 422), (7, 200)] {
+        let call = json!({"args": [amount], "id": format!("call-{amount}")}).to_string();
+        assert_eq!(server.post(&format!("{path}/call/deposit"), &call).code, code);
+    }
+    assert_eq!(server.post(&format!("{path}/signal/deposit"), r#"{"args": [1]}"#).code, 202);
+    let read = |server: &Server, query: &str| server.get(&format!("{path}/operations?{query}")).json();
+    let until = Instant::now() + Duration::from_secs(20);
+    while read(&server, "")["count"] != 4 {
+        assert!(Instant::now() < until, "the signal is not taken in");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+
+    let first = read(&server, "limit=3");
+    let numbers = |page: &Json| -> Vec<Json> {
+        page["items"].as_array().expect("items").iter().map(|item| item["number"].clone()).collect()
+    };
+    assert_eq!(numbers(&first), [4, 3, 2]);
+    let [signal, paid, refused] = [0, 1, 2].map(|at| first["items"][at].clone());
+    assert_eq!((&signal["kind"], &signal["caller"]), (&json!("signal"), &Json::Null));
+    assert_eq!((&paid["operation"], &paid["args"]), (&json!("deposit"), &json!([7])));
+    assert!(paid["caller"].as_str().expect("a caller").ends_with("call-7"), "{paid}");
+    assert_eq!((&paid["before"], &paid["after"]), (&json!({"balance": 5}), &json!({"balance": 12})));
+    assert_eq!(
+        (&refused["changed"], &refused["error"]["value"]["kind"]),
+        (&json!(false), &json!("bad_amount"))
+    );
+
+    let second = read(&server, &format!("limit=3&cursor={}", first["next"].as_str().expect("a cursor")));
+    assert_eq!((numbers(&second), &second["next"]), (vec![json!(1)], &Json::Null));
+    let (mut all, mut query) = (Vec::new(), "limit=1".to_string());
+    loop {
+        let page = read(&server, &query);
+        all.extend(numbers(&page));
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("limit=1&cursor={next}");
+    }
+    assert_eq!(all, [4, 3, 2, 1]);
+
+    // What was kept stays when operations are kept no longer.
+    server.kill();
+    let server = Server::serve(folder.path(), &["--journal-entities=off"]);
+    assert_eq!(server.post(&format!("{path}/call/deposit"), r#"{"args": [2]}"#).code, 200);
+    let page = read(&server, "");
+    assert_eq!(
+        (&page["kept"], numbers(&page)),
+        (&json!(false), vec![json!(4), json!(3), json!(2), json!(1)])
+    );
+    let other = server.get("/api/v1/entities/Account/bob/operations").json();
+    assert_eq!(other, json!({"items": [], "next": null, "count": 0, "kept": false}));
 }
 
 /// The management API of Azure: each request with the code that it gets there.
@@ -745,6 +806,7 @@ fn scopes_permit_what_they_say() {
         ("GET", "/api/v1/entities", "", Scope::Read),
         ("GET", "/api/v1/entities/Account", "", Scope::Read),
         ("GET", "/api/v1/entities/Account/x", "", Scope::Read),
+        ("GET", "/api/v1/entities/Account/x/operations", "", Scope::Read),
         ("GET", "/api/v1/locks", "", Scope::Read),
         ("GET", "/api/v1/cluster", "", Scope::Read),
         ("GET", "/api/v1/programs", "", Scope::Read),
@@ -1088,6 +1150,7 @@ fn the_description_is_of_this_interface() {
         "history",
         "debug",
         "entities",
+        "operations",
         "programs",
         "changes",
         "openapi",

@@ -24,6 +24,7 @@ mod listen;
 mod measures;
 mod metrics;
 mod openapi;
+mod operations;
 mod page;
 mod problem;
 mod programs;

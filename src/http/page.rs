@@ -28,6 +28,7 @@ files! {
     "entity.js" => "text/javascript; charset=utf-8",
     "instance.js" => "text/javascript; charset=utf-8",
     "instances.js" => "text/javascript; charset=utf-8",
+    "kept.js" => "text/javascript; charset=utf-8",
     "moments.js" => "text/javascript; charset=utf-8",
     "operations.js" => "text/javascript; charset=utf-8",
     "programs.js" => "text/javascript; charset=utf-8",

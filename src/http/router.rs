@@ -5,8 +5,8 @@ use axum::middleware::from_fn_with_state;
 
 use super::service::Service;
 use super::{
-    azure, changes, counts, debug, entities, guard, history, instances, metrics, openapi, page, programs,
-    workers,
+    azure, changes, counts, debug, entities, guard, history, instances, metrics, openapi, operations, page,
+    programs, workers,
 };
 
 /// Returns the routes of a server, with their guards.
@@ -17,6 +17,7 @@ pub fn router(service: Service) -> Router {
         .merge(history::routes())
         .merge(debug::routes())
         .merge(entities::routes())
+        .merge(operations::routes())
         .merge(programs::routes())
         .merge(workers::routes())
         .merge(changes::routes())

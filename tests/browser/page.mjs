@@ -41,7 +41,7 @@ entity Account {
 orchestration hold(who) { lock Account(who) { receive("go") } }
 orchestration pay_in(who) => Account(who).deposit(1)
 orchestration blocked(who) => pay_in(who)
-`);
+`, ["--journal-entities"]);
 
 const { url, token, folder, api, start } = server;
 const browser = await launch();
@@ -267,6 +267,44 @@ test("operations are called by the form of their declaration, by keyboard", asyn
   await api("/instances/holds-eve/events/go", null);
   await outcome.getByText("balance() → 9007199254741000").waitFor();
   await page.close();
+});
+
+test("what was done to an entity is shown, the newest first", async () => {
+  await start("pay_in", ["bob"], "payer");
+  await api("/instances/payer?wait=20");
+  for (let n = 0; n < 60; n += 1) await api("/entities/Account/bob/call/balance", {});
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}`);
+  await page.goto(`${url}/#/entities/Account%40bob`);
+  await page.getByText("61 operations are kept.").waitFor();
+  const rows = page.getByRole("table", { name: "Operations that were carried out" }).locator("tbody tr");
+  assert.equal(await rows.count(), 50);
+  await page.getByRole("button", { name: "Earlier operations" }).click();
+  await rows.nth(60).waitFor();
+  const paid = await rows.nth(60).innerText();
+  assert.match(paid, /deposit\(1\)[^]*payer[^]*initial → \{"balance":1\}/);
+  assert.match(await rows.nth(0).innerText(), /balance\(\)[^]*a client[^]*1[^]*unchanged/);
+  // A new operation comes on top, and what was loaded stays.
+  await page.getByLabel("n", { exact: true }).fill("-2");
+  await page.keyboard.press("Enter");
+  await rows.nth(0).getByText("bad_amount: -2 is negative").waitFor();
+  await page.getByLabel("n", { exact: true }).fill("2");
+  await page.keyboard.press("Enter");
+  await rows.nth(0).getByText("balance: 1 → 3").waitFor();
+  assert.equal(await rows.count(), 63);
+  await rows.nth(62).getByRole("link", { name: "payer" }).click();
+  await page.getByRole("heading", { name: "payer" }).waitFor();
+  await page.close();
+});
+
+test("a store that keeps no operations says how to keep them", async () => {
+  const other = await serve("bare.df", "entity Bare { on add(n) { state = n } }");
+  try {
+    const page = watched(await (await look(browser, {})).newPage());
+    await page.goto(other.page());
+    await page.goto(`${other.url}/#/entities/Bare%40one`);
+    await page.getByText("Operations are not kept. durable serve --journal-entities keeps them from then on.").waitFor();
+  } finally { other.end(); }
 });
 
 test("a wait is followed down to its cause", async () => {

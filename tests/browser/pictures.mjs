@@ -73,7 +73,7 @@ async function picture(page, server, place, name, ready) {
 const settings = { viewport: { width: 1280, height: 860 }, colorScheme: process.env.DARK ? "dark" : "light" };
 
 async function shop() {
-  const server = await serve("orders.df", program, JSON.parse(process.env.SERVE ?? "[]"));
+  const server = await serve("orders.df", program, ["--journal-entities"]);
   const { api, start } = server;
   try {
     const ITEMS = ["lamp", "chair", "rug", "desk"];
