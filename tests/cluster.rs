@@ -57,6 +57,7 @@ orchestration child(k) {
 struct World {
     server: &'static Server,
     place: Place,
+    database: String,
     url: String,
 }
 
@@ -91,10 +92,11 @@ impl Worker {
 
 fn world(text: &str, partitions: u32) -> Option<World> {
     let server = server()?;
-    let url = server.url(&server.database());
+    let database = server.database();
+    let url = server.url(&database);
     let place = Place::new(text);
     place.ok(&["store", "init", &url, "--partitions", &partitions.to_string()]);
-    Some(World { server, place, url })
+    Some(World { server, place, database, url })
 }
 
 impl World {
@@ -303,10 +305,11 @@ fn a_storm_loses_nothing_and_doubles_nothing() {
     // The server is its own, since it crashes.
     let Some(own) = Server::start("") else { return };
     let own: &'static Server = Box::leak(Box::new(own));
-    let url = own.url(&own.database());
+    let database = own.database();
+    let url = own.url(&database);
     let place = Place::new(BANK);
     place.ok(&["store", "init", &url, "--partitions", "6"]);
-    let world = World { server: own, place, url };
+    let world = World { server: own, place, database, url };
     let mut random = Random::new(setting("CLUSTER_SEED", 1));
     let mut workers: Vec<Worker> = (0..3).map(|_| world.worker_with(&["--lease", "1s"])).collect();
     world.await_owners(3);
@@ -443,4 +446,119 @@ fn the_server_of_a_worker_shows_the_whole_cluster() {
         alive.len() == 1 && names(&view, "partitions", "owner").iter().all(|owner| *owner == alive[0]["id"])
     });
     own.stop();
+}
+
+// ---- activities for whoever has room
+
+const BUSY: &str = r#"
+entity Count {
+  state 0
+  on add(n) { state += n; state }
+  on get() => state
+}
+
+fn spin(k) {
+  var x = k
+  for i in 1..=1_000_000 { x = (x * 31 + i) % 1_000_003 }
+  x
+}
+
+// Some activities call an entity and wait for its answer, and some send messages.
+activity busy(k) {
+  let x = spin(k)
+  let called = if k % 4 == 0 { Count("called").add(1) } else { 0 }
+  if k % 4 == 1 { signal Count("signalled").add(1) }
+  {by: env("WORKER"), x, called: called > 0}
+}
+
+orchestration many(n) {
+  let done = all((1..=n).map(fn k => async busy(k)))
+  assert(done.map(fn r => r.x) == (1..=n).map(fn k => spin(k)))
+  {by: done.map(fn r => r.by).unique().sort(), called: done.filter(fn r => r.called).len()}
+}
+
+activity endless(k) { var x = k; while true { x = (x * 31 + 1) % 1_000_003 } }
+
+orchestration waits(n) { all((1..=n).map(fn k => async endless(k))) }
+"#;
+
+impl World {
+    /// Starts a worker that its activities know by name.
+    fn named_worker(&self, name: &str) -> Worker {
+        let mut command = self.command(&["serve", "--lease", "2s"]);
+        Worker(
+            command
+                .env("WORKER", name)
+                .stderr(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("a worker"),
+        )
+    }
+
+    fn await_all_owned(&self) {
+        await_that(|| {
+            let view = self.cluster();
+            view["partitions"].as_array().is_some_and(|all| all.iter().all(|part| part["owner"].is_string()))
+        });
+    }
+
+    /// Returns the number of activities that are offered to all workers.
+    fn offered(&self) -> u64 {
+        let count = self.server.sql(&self.database, "select count(*) from durable.task");
+        count.trim().parse().expect("a number")
+    }
+}
+
+/// The activities of one instance run on both workers, with everything that activities do.
+#[test]
+fn activities_run_where_there_is_room() {
+    let Some(world) = world(BUSY, 1) else { return };
+    let workers = [world.named_worker("one"), world.named_worker("two")];
+    await_that(|| world.cluster()["workers"].as_array().is_some_and(|all| all.len() == 2));
+    world.await_all_owned();
+    world.ok(&["start", "p.df", "many", "80", "--id", "m"]);
+    assert_eq!(world.ok(&["wait", "m"]), r#"{by: ["one", "two"], called: 20}"#);
+    assert_eq!(world.ok(&["call", "Count@called", "get"]), "20");
+    await_that(|| world.ok(&["call", "Count@signalled", "get"]) == "20");
+    assert_eq!(world.offered(), 0);
+    for worker in workers {
+        worker.stop();
+    }
+}
+
+/// Either worker is killed while both run activities: the rest is done by the other one.
+#[test]
+fn activities_of_a_killed_worker_run_again() {
+    let Some(world) = world(BUSY, 1) else { return };
+    for round in 0..2 {
+        let (first, second) = (world.named_worker("one"), world.named_worker("two"));
+        world.await_all_owned();
+        let id = format!("m{round}");
+        world.ok(&["start", "p.df", "many", "60", "--id", &id]);
+        await_that(|| world.offered() > 4);
+        let (killed, stays) = if round == 0 { (first, second) } else { (second, first) };
+        killed.kill();
+        assert!(world.ok(&["wait", &id]).ends_with("called: 15}"));
+        await_that(|| world.offered() == 0);
+        stays.stop();
+    }
+}
+
+/// Nobody runs an activity whose instance has ended.
+#[test]
+fn offers_are_withdrawn() {
+    let Some(world) = world(BUSY, 1) else { return };
+    let workers = [world.named_worker("one"), world.named_worker("two")];
+    world.await_all_owned();
+    world.ok(&["start", "p.df", "waits", "40", "--id", "w"]);
+    await_that(|| world.offered() > 4);
+    world.ok(&["terminate", "w"]);
+    await_that(|| world.offered() == 0);
+    // There is room for others again.
+    world.ok(&["start", "p.df", "many", "20", "--id", "m"]);
+    assert!(world.ok(&["wait", "m"]).ends_with("called: 5}"));
+    for worker in workers {
+        worker.stop();
+    }
 }

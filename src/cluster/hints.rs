@@ -22,6 +22,8 @@ pub(super) enum Hint {
     Mail,
     /// The owners of partitions have changed.
     Owners,
+    /// Activities are offered to all workers.
+    Tasks,
 }
 
 impl Hint {
@@ -29,6 +31,7 @@ impl Hint {
         match self {
             Hint::Mail => 1,
             Hint::Owners => 2,
+            Hint::Tasks => 3,
         }
     }
 
@@ -36,6 +39,7 @@ impl Hint {
         match bytes.strip_prefix(MARK)? {
             [1] => Some(Hint::Mail),
             [2] => Some(Hint::Owners),
+            [3] => Some(Hint::Tasks),
             _ => None,
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Leases {
 struct State {
     /// The end of all leases; `None` before the first one.
     until: Option<Instant>,
+    /// The lease of the process itself, which ends with the others.
+    own: Lease,
     /// Each lease with the epoch of the ownership.
     all: BTreeMap<Partition, (u64, Lease)>,
 }
@@ -25,6 +27,11 @@ struct State {
 impl Leases {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the lease of the process itself.
+    pub fn own(&self) -> Lease {
+        self.state().own.clone()
     }
 
     /// Adds the lease of a partition that was taken in an epoch.
@@ -57,6 +64,7 @@ impl Leases {
     pub fn prolong(&self, until: Instant) {
         let mut state = self.state();
         state.until = state.until.max(Some(until));
+        state.own.prolong(until);
         state.all.values().for_each(|(_, lease)| lease.prolong(until));
     }
 }

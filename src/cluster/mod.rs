@@ -5,11 +5,13 @@
 //! in the transaction of each commit; leases, shares and hints only make sure that each partition
 //! has one owner soon, and that messages do not wait for the next look.
 
+mod claims;
 mod client;
 mod heart;
 mod hints;
 mod layout;
 mod leases;
+mod market;
 mod news;
 mod overview;
 mod partition;

@@ -1,6 +1,6 @@
 //! News of commits: who is told where to look after each one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +28,11 @@ impl Owners {
         };
         let addresses = overview.partitions.iter().filter_map(address).collect();
         *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// Returns the addresses of all workers that own partitions.
+    pub fn all(&self) -> BTreeSet<SocketAddr> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
     }
 
     pub fn of(&self, partition: Partition) -> Option<SocketAddr> {
@@ -63,11 +68,18 @@ impl News {
     }
 
     /// Makes the owner of a partition look for messages.
-    fn sent_to(&self, partition: Partition) {
+    pub fn sent_to(&self, partition: Partition) {
         if self.postman.has(partition) {
             self.postman.hint();
         } else if let Some(owner) = self.owners.of(partition) {
             self.hints.send(owner, Hint::Mail);
+        }
+    }
+
+    /// Makes the other workers look for activities.
+    pub fn offered(&self) {
+        for owner in self.owners.all() {
+            self.hints.send(owner, Hint::Tasks);
         }
     }
 

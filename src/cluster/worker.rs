@@ -16,10 +16,12 @@ use crate::host::{Callbacks, HostError, Reads, Settings, Terminal, unique};
 use crate::kv::{Cause, Partition, StoreError};
 use crate::store::postgres::{Cluster, Overview, PartitionState, Patience, WorkerState};
 
+use super::claims::Claiming;
 use super::client::placement;
 use super::heart::{BEATS, Heart};
 use super::hints::Hint;
 use super::leases::Leases;
+use super::market::Market;
 use super::news::News;
 use super::partition::{Ended, Running, Work, is_deposed};
 use super::postman::Postman;
@@ -60,6 +62,8 @@ pub struct Worker {
     news: News,
     stopper: Stopper,
     running: BTreeMap<Partition, Running>,
+    /// Where the partitions offer activities, once the worker runs.
+    market: Option<Market>,
     /// The partitions that failed here, with the times at which they are tried again. `None` stands
     /// for never: a person must act.
     failed: BTreeMap<Partition, Option<Instant>>,
@@ -135,6 +139,7 @@ impl Worker {
             news,
             stopper,
             running: BTreeMap::new(),
+            market: None,
             failed: BTreeMap::new(),
             ended: channel(),
             looks: 0,
@@ -186,10 +191,26 @@ impl Worker {
 
     fn begin_threads(&mut self) -> std::io::Result<()> {
         self.news.begin(&self.cluster)?;
+        let claiming = Claiming {
+            cluster: self.cluster.clone(),
+            worker: self.id.clone(),
+            settings: self.options.settings.clone(),
+            lease: self.leases.own(),
+            news: self.news.clone(),
+            is_over: self.stopper.is_over.clone(),
+        };
+        let claims = claiming.begin()?;
+        let (here, news) = (claims.clone(), self.news.clone());
+        let offered = move || {
+            here.wake();
+            news.offered();
+        };
+        self.market = Some(Market::begin(&self.cluster, self.stopper.is_over.clone(), offered)?);
         let (postman, stopper) = (self.news.postman.clone(), self.stopper.clone());
         self.news.hints.listen(move |hint| match hint {
             Hint::Mail => postman.hint(),
             Hint::Owners => stopper.wake(),
+            Hint::Tasks => claims.wake(),
         })?;
         Ok(())
     }
@@ -286,6 +307,7 @@ impl Worker {
             placement,
             settings: Settings {
                 lease: Some(self.leases.add(partition, epoch)),
+                offers: self.market.as_ref().map(|market| market.of(partition, epoch)),
                 stays: true,
                 ..self.options.settings.clone()
             },

@@ -75,6 +75,11 @@ impl Engine {
 
     // ---- arrivals
 
+    /// Consumes something that nobody waits for an answer to, by the next writes.
+    pub fn consumes(&mut self, request: Receipt) {
+        self.batch.transit.consumed.push(request);
+    }
+
     /// Answers a client's request by the next writes, which consume the request, too. Whoever
     /// passes requests on passes each on once.
     pub fn answers(&mut self, request: Receipt, answer: Vec<u8>) {

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::engine::StepId;
 use crate::machine::Data;
 
-use super::EffectResult;
 use super::workers::{Job, Workers};
+use super::{Answer, EffectResult};
 
 /// The running activities, and the workers that run them.
 pub(super) struct Activities {
@@ -25,12 +25,17 @@ pub(super) struct Activities {
     /// The calls of entities that wait for answers, with the tickets of their activities. An
     /// activity has one at a time.
     calls: HashMap<String, u64>,
+    /// The activities that are offered to other processes.
+    offered: HashSet<u64>,
+    /// The calls of activities that run in other processes, with the receivers of the answers.
+    distant: HashMap<String, Answer>,
 }
 
 impl Activities {
     pub(super) fn new(workers: Workers) -> Activities {
         let (steps, tickets, calls) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Activities { workers, steps, tickets, sleeps: BTreeSet::new(), calls }
+        let (offered, distant) = (HashSet::new(), HashMap::new());
+        Activities { workers, steps, tickets, sleeps: BTreeSet::new(), calls, offered, distant }
     }
 
     /// Begins an activity. Gives the step back if there is no thread for it.
@@ -48,7 +53,41 @@ impl Activities {
     pub(super) fn done(&mut self, ticket: u64) -> Option<StepId> {
         let step = self.steps.remove(&ticket)?;
         self.tickets.remove(&step);
+        self.offered.remove(&ticket);
         Some(step)
+    }
+
+    /// Notes that an activity is offered to other processes. Returns its step, unless the activity
+    /// was abandoned.
+    pub(super) fn offer(&mut self, ticket: u64) -> Option<&StepId> {
+        let step = self.steps.get(&ticket)?;
+        self.offered.insert(ticket);
+        Some(step)
+    }
+
+    /// Whether an activity is offered to other processes.
+    pub(super) fn is_offered(&self, ticket: u64) -> bool {
+        self.offered.contains(&ticket)
+    }
+
+    /// Takes the result of an attempt from another process. Returns the ticket, unless nobody waits
+    /// for the attempt. An activity of the attempt that runs here is dropped.
+    pub(super) fn finished(&mut self, step: &StepId) -> Option<u64> {
+        let ticket = *self.tickets.get(step)?;
+        self.workers.drop(ticket);
+        self.sleeps.retain(|(_, sleeper)| *sleeper != ticket);
+        self.calls.retain(|_, caller| *caller != ticket);
+        Some(ticket)
+    }
+
+    /// Notes a call by an activity that runs in another process.
+    pub(super) fn distant_call(&mut self, caller: &str, to: Answer) {
+        self.distant.insert(caller.to_string(), to);
+    }
+
+    /// Removes a call of another process that is answered, and returns the receiver of the answer.
+    pub(super) fn distant_called(&mut self, caller: &str) -> Option<Answer> {
+        self.distant.remove(caller)
     }
 
     /// Drops the activity of a step that nobody waits for. Returns the ticket, if there was an
@@ -56,6 +95,7 @@ impl Activities {
     pub(super) fn abandon(&mut self, step: &StepId) -> Option<u64> {
         let ticket = self.tickets.remove(step)?;
         self.steps.remove(&ticket);
+        self.offered.remove(&ticket);
         self.workers.drop(ticket);
         self.sleeps.retain(|(_, sleeper)| *sleeper != ticket);
         self.calls.retain(|_, caller| *caller != ticket);
@@ -69,6 +109,11 @@ impl Activities {
     /// Returns whether an activity is running.
     pub(super) fn has(&self, ticket: u64) -> bool {
         self.steps.contains_key(&ticket)
+    }
+
+    /// Returns the ticket of the activity of a step.
+    pub(super) fn ticket(&self, step: &StepId) -> Option<u64> {
+        self.tickets.get(step).copied()
     }
 
     /// Returns the step of a running activity.

@@ -1,16 +1,12 @@
 //! The receivers of replies to commands, and the forms in which commands and replies are stored.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
 use crate::kv::Receipt;
 
 use super::command::{Command, Reply};
-
-/// The version of stored commands and replies. Processes of other versions do not understand them.
-const VERSION: u32 = 1;
+use super::stored::{read, stored};
 
 /// The receiver of the reply to a command.
 pub(crate) enum Answer {
@@ -58,15 +54,4 @@ impl Reply {
     pub fn from_stored(bytes: &[u8]) -> Option<Reply> {
         read(bytes)
     }
-}
-
-fn stored(value: &impl Serialize) -> Vec<u8> {
-    let bytes = postcard::to_extend(value, VERSION.to_le_bytes().to_vec());
-    crate::internal::sure(bytes, "writing to memory does not fail")
-}
-
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let (version, rest) = bytes.split_first_chunk::<4>()?;
-    let is_known = u32::from_le_bytes(*version) == VERSION;
-    is_known.then(|| postcard::from_bytes(rest).ok()).flatten()
 }

@@ -8,6 +8,8 @@ use crate::engine::{Address, InstanceRecord, Steps, Verdict};
 use crate::machine::{Data, EntityId, ErrorData, IfExists};
 use crate::permissions::Permissions;
 
+use super::offers::{CallOf, Finished};
+
 /// An instance that is about to begin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Starting {
@@ -132,6 +134,11 @@ pub enum Command {
     Fork(Box<Forking>),
     /// Forgets the kept operations of an entity.
     ForgetOperations(EntityId),
+    /// Gives the result of an activity that another process has run. There is no reply.
+    Finish(Box<Finished>),
+    /// Calls an operation of an entity for an activity that another process runs, and replies with
+    /// the answer.
+    CallOf(Box<CallOf>),
 }
 
 impl Command {
@@ -156,6 +163,8 @@ impl Command {
             Command::Attend(attending) => Address::instance(&attending.starting.record.id),
             Command::Upgrade(upgrading) => Address::instance(upgrading.ids.first()?),
             Command::Fork(forking) => Address::instance(&forking.new),
+            Command::Finish(finished) => Address::instance(&finished.attempt.instance),
+            Command::CallOf(call) => Address::instance(&call.attempt.instance),
             Command::Deploy { .. } => return None,
         })
     }

@@ -28,6 +28,7 @@ mod http;
 mod lease;
 mod load;
 mod measures;
+mod offers;
 mod outgoing;
 mod partition;
 mod pending;
@@ -38,12 +39,14 @@ mod pipes;
 mod purge;
 mod reads;
 mod run;
+mod runner;
 mod running;
 mod serve;
 mod settings;
 mod showing;
 mod spans;
 mod sql;
+mod stored;
 mod streams;
 mod suspects;
 mod terminal;
@@ -66,9 +69,12 @@ pub use guests::{GuestDesk, Shown};
 pub use handle::Handle;
 pub use lease::Lease;
 pub use measures::Measures;
+pub use offers::{Attempt, CallOf, Finished, Market, Offer, Offers};
 pub use reads::{Ended, Reads};
 pub use run::Host;
+pub use runner::{CallReply, Ran, Runner, Waker};
 pub use settings::{Durability, HostError, Settings};
+pub(crate) use stored::STORED_VERSION;
 pub use terminal::{Above, Terminal};
 
 use std::collections::HashMap;
@@ -81,13 +87,15 @@ use crate::machine::{Data, EntityId, ErrorData, Image, Request, Value};
 use crate::permissions::Permissions;
 
 /// The programs that are ready to run, by their hashes.
-type Images = HashMap<ProgramHash, Rc<Image>>;
+pub(crate) type Images = HashMap<ProgramHash, Rc<Image>>;
 
 /// The outcome of an effect.
 pub(crate) type EffectResult = Result<Data, ErrorData>;
 
 /// A message from another thread to the engine's thread.
 pub(crate) enum Message {
+    /// An activity has waited for a thread, and may run in another process.
+    Waits { job: Box<workers::Job> },
     /// An effect is done.
     Done { ticket: u64, result: EffectResult },
     /// An activity is done, and sends these requests.

@@ -64,7 +64,10 @@ impl Performers {
         measures: Measures,
     ) -> Performers {
         Performers {
-            activities: Activities::new(Workers::new(messages.clone(), settings.clock.clone())),
+            activities: {
+                let offers = settings.offers.is_some();
+                Activities::new(Workers::new(messages.clone(), settings.clock.clone(), offers))
+            },
             threads: Threads::default(),
             disk: Disk::new(messages.clone()),
             messages,

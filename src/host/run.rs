@@ -477,6 +477,7 @@ impl Host {
                     self.feed(Event::ActivityCall { caller, step, entity, operation, args, permissions });
                 }
             }
+            Message::Waits { job } => self.offer(*job),
             Message::Client { command, reply } => {
                 self.measures.queue.dec();
                 self.serving().carry_out(command, reply)?;
@@ -544,6 +545,7 @@ impl Host {
                 }
             }
             Output::Abandon { step } => {
+                self.withdraw(&step);
                 let gone = self.performers.abandon(step);
                 self.committer.outgoing.break_off(|owner| gone.has(owner));
             }
@@ -658,6 +660,8 @@ impl Host {
             }
         } else if let Some(ticket) = self.performers.activities.called(&caller.instance) {
             self.performers.activities.answer(ticket, result);
+        } else if let Some(to) = self.performers.activities.distant_called(&caller.instance) {
+            to.give(Reply::Answered(result), &mut self.engine);
         }
     }
 

@@ -88,6 +88,9 @@ impl Serving<'_> {
             Command::Attend(attending) => self.attend(*attending),
             Command::Fork(forking) => self.fork(*forking),
             Command::Upgrade(upgrading) => self.upgrade(*upgrading),
+            Command::Finish(_) | Command::CallOf(_) => {
+                Err("the activities of this store run in the process that has it".into())
+            }
         };
         self.reply(to, reply.unwrap_or_else(Reply::Refused));
         Ok(())

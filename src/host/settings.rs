@@ -12,7 +12,7 @@ use crate::permissions::Permissions;
 
 use super::callbacks::Callbacks;
 use super::externs::Externs;
-use super::{Clock, Lease};
+use super::{Clock, Lease, Offers};
 
 /// The moment at which writes are made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Settings {
     pub callbacks: Callbacks,
     /// The lease of the store, if other processes may take the store over.
     pub lease: Option<Lease>,
+    /// Where activities are offered that wait for a thread, if other processes may run them.
+    pub offers: Option<Offers>,
 }
 
 /// The reason why the host stopped before everything was done. The instances in the store can be

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::builtins::Context;
 use crate::code::{Code, ProgramHash};
@@ -23,6 +24,10 @@ const SLICE: u64 = 100_000;
 /// The number of ready activities at which a worker begins no others. So activities that end soon
 /// are never all in memory at once.
 const BEGUN: usize = 64;
+/// The same where other processes may run the activities that wait.
+const BEGUN_AMONG_OTHERS: usize = 4;
+/// The time that an activity waits for its begin before other processes may run it.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// The stack size of a worker. The machine does not recurse, but dropping a value recurses up to a
 /// hundred levels.
 const STACK_BYTES: usize = 4 << 20;
@@ -49,11 +54,14 @@ pub(crate) struct Workers {
     workers: Vec<Sender<Work>>,
     messages: Sender<Message>,
     clock: Clock,
+    offers: bool,
 }
 
 impl Workers {
-    pub(crate) fn new(messages: Sender<Message>, clock: Clock) -> Workers {
-        Workers { workers: Vec::new(), messages, clock }
+    /// Returns workers that begin when first needed. With `offers`, activities that wait for long
+    /// are handed back by [`Message::Waits`].
+    pub(crate) fn new(messages: Sender<Message>, clock: Clock, offers: bool) -> Workers {
+        Workers { workers: Vec::new(), messages, clock, offers }
     }
 
     /// Returns the worker of a ticket, or `None` if the system gives no threads.
@@ -63,7 +71,7 @@ impl Workers {
             for number in 0..count {
                 let (sender, receiver) = channel();
                 let (messages, clock) = (self.messages.clone(), self.clock.clone());
-                let worker = Worker { messages, jobs: receiver, clock };
+                let worker = Worker { messages, jobs: receiver, clock, offers: self.offers };
                 let thread =
                     thread::Builder::new().name(format!("activities-{number}")).stack_size(STACK_BYTES);
                 if thread.spawn(move || worker.run()).is_ok() {
@@ -101,6 +109,7 @@ struct Worker {
     messages: Sender<Message>,
     jobs: Receiver<Work>,
     clock: Clock,
+    offers: bool,
 }
 
 impl Worker {
@@ -108,6 +117,7 @@ impl Worker {
         let share = Share {
             messages: self.messages,
             clock: self.clock,
+            offers: self.offers,
             images: HashMap::new(),
             running: HashMap::new(),
             unbegun: BTreeMap::new(),
@@ -143,20 +153,24 @@ struct Share {
     messages: Sender<Message>,
     images: HashMap<ProgramHash, Rc<Image>>,
     running: HashMap<u64, Running>,
-    /// The activities that have not begun by ticket, which is the order of their arrival.
-    unbegun: BTreeMap<u64, Job>,
+    /// The activities that have not begun, with the times of their arrival, by ticket, which is the
+    /// order of their arrival.
+    unbegun: BTreeMap<u64, (Job, Instant)>,
     ready: VecDeque<u64>,
     clock: Clock,
+    offers: bool,
 }
 
 impl Share {
     fn run(mut self, work: Receiver<Work>) {
+        let begun = if self.offers { BEGUN_AMONG_OTHERS } else { BEGUN };
         loop {
-            while self.ready.len() < BEGUN
-                && let Some((_, job)) = self.unbegun.pop_first()
+            while self.ready.len() < begun
+                && let Some((_, (job, _))) = self.unbegun.pop_first()
             {
                 self.begin(job);
             }
+            self.hand_back();
             let next = match self.ready.is_empty() {
                 true => match work.recv() {
                     Ok(next) => Some(next),
@@ -166,7 +180,7 @@ impl Share {
             };
             match next {
                 Some(Work::Begin(job)) => {
-                    self.unbegun.insert(job.ticket, job);
+                    self.unbegun.insert(job.ticket, (job, Instant::now()));
                 }
                 Some(Work::Answer { ticket, result }) => {
                     if let Some(running) = self.running.get_mut(&ticket)
@@ -186,6 +200,17 @@ impl Share {
                     }
                 }
             }
+        }
+    }
+
+    /// Hands the activities back that have waited for long, if other processes may run them.
+    fn hand_back(&mut self) {
+        while self.offers
+            && let Some(first) = self.unbegun.first_entry()
+            && first.get().1.elapsed() >= PATIENCE
+        {
+            let (job, _) = first.remove();
+            let _ = self.messages.send(Message::Waits { job: Box::new(job) });
         }
     }
 

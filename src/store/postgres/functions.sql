@@ -138,6 +138,7 @@ begin
     end if;
     update durable.part set owner = p_worker, epoch = part.epoch + 1, token = gen_random_uuid()
         where part.part = p_part;
+    delete from durable.task where task.part = p_part;
     return query select part.epoch, part.token::text,
         coalesce((select max(commits.n) from durable.commits where commits.part = p_part), 0),
         part.lo, part.hi, (select cluster.incarnation from durable.cluster)
@@ -156,6 +157,8 @@ begin
     update durable.part set owner = null, epoch = part.epoch + 1, token = null
         where part.owner = p_worker and part.part = any (p_parts);
     get diagnostics v_count = row_count;
+    delete from durable.task using durable.part
+        where task.part = any (p_parts) and part.part = task.part and part.epoch <> task.epoch;
     return v_count;
 end $$;
 
@@ -164,7 +167,70 @@ create or replace function durable.leave(p_worker uuid) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform durable.release(p_worker, array(select part.part from durable.part where part.owner = p_worker));
+    update durable.task set worker = null where task.worker = p_worker;
     delete from durable.worker where worker.id = p_worker;
+end $$;
+
+-- Offers activities of a partition to all workers, unless the partition has another owner by now.
+create or replace function durable.offer(
+    p_part int, p_epoch bigint, p_version int, p_ns bigint[], p_bodies bytea[]
+) returns void language sql security definer set search_path = pg_catalog, pg_temp as $$
+    insert into durable.task (part, epoch, n, version, body)
+        select p_part, p_epoch, given.n, p_version, given.body from unnest(p_ns, p_bodies) as given (n, body)
+        where exists (select from durable.part where part.part = p_part and part.epoch = p_epoch)
+        on conflict (part, epoch, n) do nothing
+$$;
+
+-- Takes activities back that a partition has offered.
+create or replace function durable.withdraw(p_part int, p_epoch bigint, p_ns bigint[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    delete from durable.task where task.part = p_part and task.epoch = p_epoch and task.n = any (p_ns)
+$$;
+
+-- Gives a worker activities that no worker which is alive has. Activities of earlier owners of
+-- their partitions are nobody's.
+create or replace function durable.claim(p_worker uuid, p_version int, p_limit int)
+returns table (part int, epoch bigint, n bigint, body bytea)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform from durable.worker where worker.id = p_worker and worker.until > clock_timestamp();
+    if not found then
+        return;
+    end if;
+    return query
+        with free as (
+            select task.part, task.epoch, task.n from durable.task
+                where task.version = p_version
+                    and (task.worker is null or durable.is_free(task.worker))
+                    and exists (select from durable.part
+                        where part.part = task.part and part.epoch = task.epoch)
+                order by task.part, task.n limit p_limit for update of task skip locked)
+        update durable.task set worker = p_worker from free
+            where task.part = free.part and task.epoch = free.epoch and task.n = free.n
+            returning task.part, task.epoch, task.n, task.body;
+end $$;
+
+-- Returns the activities that a worker still has.
+create or replace function durable.claimed(p_worker uuid)
+returns table (part int, epoch bigint, n bigint)
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    select task.part, task.epoch, task.n from durable.task where task.worker = p_worker
+$$;
+
+-- Sends the result of an activity to its partition, once. Returns false if the worker does not have
+-- the activity any more.
+create or replace function durable.finish(
+    p_worker uuid, p_part int, p_epoch bigint, p_n bigint, p_body bytea
+) returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    delete from durable.task where task.part = p_part and task.epoch = p_epoch and task.n = p_n
+        and task.worker = p_worker;
+    if not found then
+        return false;
+    end if;
+    insert into durable.transit (dest, src, n, body)
+        values (p_part, -1, nextval('durable.requests'), p_body);
+    return true;
 end $$;
 
 -- Makes a private partition, which has no slots of the range, and returns its number.
@@ -237,4 +303,6 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     delete from durable.answer where answer.at < clock_timestamp() - interval '1 day';
     delete from durable.request where request.at < clock_timestamp() - interval '1 day';
+    delete from durable.task where not exists (
+        select from durable.part where part.part = task.part and part.epoch = task.epoch);
 end $$;

@@ -93,3 +93,16 @@ create table durable.answer (
     body bytea not null,
     at timestamptz not null
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- The activities that partitions offer to all workers, and the worker that runs each. A row is gone
+-- when its activity has ended or is not wanted any more.
+create table durable.task (
+    part int not null,
+    epoch bigint not null,
+    n bigint not null,
+    version int not null,
+    body bytea not null,
+    worker uuid,
+    primary key (part, epoch, n)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+alter table durable.task alter column body set storage external;
