@@ -1104,6 +1104,57 @@ fn arguments_are_checked() {
     assert_eq!(open.status.code(), Some(4));
 }
 
+/// The verdict on an upgrade is that of the command, and another state has to be accepted.
+#[test]
+fn a_verdict_on_an_upgrade_is_that_of_the_command() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    server.begin("order", json!([7]), "o1");
+    while !server.get("/api/v1/instances/o1/history").text.contains("approved") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let upgrade = |from: &str, to: &str, more: Json| {
+        let text = PROGRAM.replace(from, to);
+        assert_ne!(text, PROGRAM, "{from}");
+        fs::write(folder.path().join("new.df"), &text).expect("a program");
+        let mut body = json!({"file": "new.df", "modules": {"new.df": text}});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let answer = server.post("/api/v1/instances/o1/upgrade", &body.to_string());
+        assert_eq!(answer.code, 200, "{answer:?}");
+        answer.json()
+    };
+    let dry = json!({"dry_run": true});
+    for (from, to, wanted) in [
+        ("let ok", "// Waits.\n  let ok", "fits"),
+        ("let ok", "let receipt = receipt + \"!\"\n  let ok", "state differs"),
+        ("charge(n)\n", "charge(n + 1)\n", "diverges"),
+        ("orchestration order", "orchestration other", "unfit"),
+    ] {
+        let told = upgrade(from, to, dry.clone());
+        assert_eq!(told["verdict"], wanted, "{told}");
+        let output = Command::new(DURABLE)
+            .current_dir(folder.path())
+            .args(["upgrade", "o1", "--to", "new.df", "--dry-run", "--json", "--store", "store"])
+            .output()
+            .expect("durable runs");
+        let said: Json = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(said, told);
+    }
+    let (from, to) = ("let ok", "let receipt = receipt + \"!\"\n  let ok");
+    let told = upgrade(from, to, json!({}));
+    assert_eq!(told["adopted"], false);
+    assert_eq!(
+        told["variables"],
+        json!([{"name": "receipt", "function": "order", "part": "receipt",
+            "before": "\"receipt 7\"", "now": "\"receipt 7!\""}])
+    );
+    let told = upgrade(from, to, json!({"accept_state": true}));
+    assert_eq!((&told["verdict"], &told["adopted"]), (&json!("state differs"), &json!(true)));
+    server.post("/api/v1/instances/o1/events/approved", "true");
+    let told = server.get("/api/v1/instances/o1?wait=20");
+    assert!(told.text.contains("receipt 7!"), "{told:?}");
+}
+
 /// The description names routes that there are, with scopes that are true, and all of them.
 #[test]
 fn the_description_is_of_this_interface() {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use common::place::{Place, await_that};
 use common::sim::{Acted, Outside, World};
 use durable::engine::{
-    Backward, Event, InstanceRecord, Replayed, Upgrade, Verdict, judge, read_history, read_holds,
+    Backward, Event, InstanceRecord, Judge, Replayed, Upgrade, Verdict, read_history, read_holds,
     read_record, replay,
 };
 use durable::machine::{Data, Image, Value};
@@ -110,6 +110,187 @@ fn each_edit_has_its_verdict() {
         assert_eq!(found, *wanted, "{what}: {verdict}");
     }
     assert_eq!(place.history("x"), before, "a dry run changes nothing");
+}
+
+/// A text with variables of all kinds at its wait.
+const STATE: &str = r#"const LIMIT = 5
+activity charge(n) { n }
+fn ask(name, n) { let asked = n + 1; let answer = receive(name); [asked, answer] }
+orchestration order(id) {
+  let rate = 3
+  var total = 0
+  let items = [{name: "a", price: 1}, {name: "b", price: 2}]
+  for item in items { total += item.price * rate }
+  let word = "of"
+  let describe = fn n => "{n} {word} {id}"
+  let spare = total + 1
+  let ready = async do { total * 10 }
+  let other = async do { let mine = "m"; receive("other") ?? mine }
+  charge(spare - total)
+  let [asked, address] = ask("address", 20)
+  let rest = ["x", "y", "z"].map(fn mark => receive("go") ?? mark)
+  for step in 1..3 { receive("step") }
+  [describe(total), rate, items, address, asked, await ready, await other, LIMIT, rest]
+}
+"#;
+
+/// Returns the parts that differ by a verdict, and the variables that only one text has.
+fn parts(verdict: &Json) -> (Vec<String>, Vec<String>) {
+    let texts = |list: &Json, field: &str| {
+        let items = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        items.iter().map(|of| of[field].as_str().unwrap_or_default().to_string()).collect()
+    };
+    (texts(&verdict["variables"], "part"), texts(&verdict["unpaired"], "name"))
+}
+
+/// A text that makes the same requests and comes to other values of variables is one that fits with
+/// another state. Only variables that the new text reads after the wait count.
+#[test]
+fn each_edit_of_the_state_has_its_verdict() {
+    type StateEdit = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        &'static [&'static str],
+        &'static [&'static str],
+    );
+    let place = Place::new(STATE);
+    place.ok(&["start", "p.df", "order", "a", "--id", "x"]);
+    let server = place.serve();
+    await_that(|| place.ok(&["show", "x"]).contains("receive(\"address\")"));
+    let edits: &[StateEdit] = &[
+        ("a comment", &[("  let rate", "  // The rate.\n  let rate")], &[], &[]),
+        ("a value", &[("rate = 3", "rate = 4")], &["rate", "the result of ready", "total"], &[]),
+        (
+            "a computation",
+            &[("item.price * rate", "item.price - rate")],
+            &["the result of ready", "total"],
+            &[],
+        ),
+        ("a value that is not read any more", &[("spare = total + 1", "spare = 1 + total")], &[], &[]),
+        (
+            "a changed value that is not read any more",
+            &[("spare = total + 1", "spare = total + 2"), ("spare - total", "1")],
+            &[],
+            &[],
+        ),
+        (
+            "an accumulator more",
+            &[
+                ("  var total = 0", "  var total = 0\n  var count = 0"),
+                ("item.price * rate }", "item.price * rate; count += 1 }"),
+                ("[describe(total),", "[count, describe(total),"),
+            ],
+            &[],
+            &["count"],
+        ),
+        ("a variable more that is not read", &[("  let rate", "  let unused = 1\n  let rate")], &[], &[]),
+        ("another name", &[("total", "sum")], &[], &["sum", "total"]),
+        (
+            "another order of declarations",
+            &[("  let rate = 3\n  var total = 0\n", "  var total = 0\n  let rate = 3\n")],
+            &[],
+            &[],
+        ),
+        ("a function with another body", &[("\"{n} {word} {id}\"", "\"{id} {word} {n}!\"")], &[], &[]),
+        ("what a function holds", &[("word = \"of\"", "word = \"in\"")], &["word captured by describe"], &[]),
+        ("a field of a record in a list", &[("\"b\", price", "\"c\", price")], &["items[1].name"], &[]),
+        ("another order of fields", &[("{name: \"b\", price: 2}", "{price: 2, name: \"b\"}")], &[], &[]),
+        ("a list that is longer", &[("price: 2}]", "price: 2}, {name: \"c\", price: 0}]")], &["items"], &[]),
+        ("a variable of a called function", &[("asked = n + 1", "asked = n + 2")], &["asked"], &[]),
+        (
+            "an argument that is not read any more",
+            &[("ask(\"address\", 20)", "ask(\"address\", 20 + 0)")],
+            &[],
+            &[],
+        ),
+        ("a variable of a task", &[("mine = \"m\"", "mine = \"n\"")], &["mine"], &[]),
+        ("the result of a task", &[("total * 10", "total * 11")], &["the result of ready"], &[]),
+        ("a constant of the program", &[("LIMIT = 5", "LIMIT = 6")], &[], &[]),
+        ("a variable after the wait", &[("[\"x\", \"y\"", "[\"w\", \"y\"")], &[], &[]),
+    ];
+    for (what, changes, differ, unpaired) in edits {
+        let mut text = STATE.to_string();
+        for (from, to) in *changes {
+            assert!(text.contains(from), "{what}");
+            text = text.replace(from, to);
+        }
+        let verdict = verdict(&place, &text);
+        let wanted = if differ.is_empty() { "fits" } else { "state differs" };
+        assert_eq!(verdict["verdict"], wanted, "{what}: {verdict}");
+        let (found, only) = parts(&verdict);
+        assert_eq!((&found[..], &only[..]), (&texts(differ)[..], &texts(unpaired)[..]), "{what}: {verdict}");
+    }
+    // The same in the middle of loops.
+    place.ok(&["raise", "x", "address", "there"]);
+    place.ok(&["raise", "x", "go", "gone"]);
+    await_that(|| place.history("x").iter().filter(|entry| entry["kind"] == "requested").count() == 5);
+    let all = |text: &str| parts(&verdict(&place, text)).0;
+    assert_eq!(all(&STATE.replace("[\"x\", ", "[\"w\", ")), [""; 0], "an element that the loop has passed");
+    assert_eq!(all(&STATE.replace("\"z\"]", "\"q\"]")), ["out[2]"], "a variable of the library's `map`");
+    place.ok(&["raise", "x", "go", "gone"]);
+    place.ok(&["raise", "x", "go", "gone"]);
+    await_that(|| place.ok(&["show", "x"]).contains("receive(\"step\")"));
+    assert_eq!(all(STATE), [""; 0]);
+    assert_eq!(all(&STATE.replace("1..3", "1..4")), ["the rest of the loop of step[1]"]);
+    server.stop();
+}
+
+fn texts(of: &[&str]) -> Vec<String> {
+    of.iter().map(|text| text.to_string()).collect()
+}
+
+/// A text with which variables have other values is adopted only if that is accepted, and it goes
+/// on with its own values.
+#[test]
+fn another_state_has_to_be_accepted() {
+    let text = "orchestration o(n) { let total = n * 2\n receive(\"go\"); total }\n";
+    let place = Place::new(text);
+    for id in ["x", "y", "z"] {
+        place.ok(&["start", "p.df", "o", "21", "--id", id]);
+    }
+    let server = place.serve();
+    for id in ["x", "y", "z"] {
+        await_that(|| place.ok(&["show", id]).contains("receive"));
+    }
+    place.put("new.df", &text.replace("n * 2", "n * 3"));
+    let before = place.history("x");
+    let refused = place.run(&["upgrade", "x", "--to", "new.df"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(
+        common::place::out(&refused),
+        "x fits new.df, state differs\n\
+         \x20 total in o: 42, and 63 with the new text\n\
+         \x20 `--accept-state` goes on with the values of the new text\n"
+    );
+    let many = place.run(&["upgrade", "--function", "o", "--to", "new.df", "--dry-run"]);
+    assert_eq!(many.status.code(), Some(1));
+    assert_eq!(common::place::out(&many), "3 instances: fit, state differs\n    total in o\n    x, y, z\n");
+    place.ok(&["upgrade", "x", "--to", "new.df", "--accept-state", "--dry-run"]);
+    assert_eq!(place.history("x"), before, "nothing is changed");
+    // Another name alone is no other state.
+    place.put("named.df", &text.replace("total", "sum"));
+    assert_eq!(
+        place.ok(&["upgrade", "x", "--to", "named.df"]),
+        "x goes on with named.df\n  only the new text has sum in o: 42\n  only the text before has total in o: 42"
+    );
+    let said = place.ok(&["upgrade", "x", "--to", "new.df", "--accept-state", "--json"]);
+    let said: Json = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&said["verdict"], &said["adopted"]), (&json!("fits"), &json!(true)), "{said}");
+    let said = place.ok(&["upgrade", "--function", "o", "--to", "new.df", "--accept-state"]);
+    assert_eq!(
+        said,
+        "2 instances: go on with new.df, state differs\n    total in o\n    y, z\n\
+         1 instance: have this program already\n    x"
+    );
+    for id in ["x", "y", "z"] {
+        place.ok(&["raise", id, "go"]);
+        assert_eq!(place.result(id), json!(63));
+    }
+    server.stop();
+    for id in ["x", "y", "z"] {
+        place.ok(&["replay", id]);
+    }
+    place.ok(&["verify-run", "--all"]);
 }
 
 /// A helper module is a part of the text.
@@ -418,26 +599,27 @@ fn checkpoints_of_the_old_text_are_not_used() {
 /// The world crashes before and after each commit, in turn.
 #[test]
 fn an_upgrade_survives_a_crash_at_every_point() {
-    for (kind, from) in [("fits", None), ("goes back", Some(3))] {
-        let mut unbroken = world(from);
+    for kind in [Kind::Fits, Kind::StateDiffers, Kind::GoesBack] {
+        let mut unbroken = world(kind);
         unbroken.run_to_the_end().expect("it ends");
         let wanted = unbroken.observed();
-        assert!(wanted["up"].contains("new"), "{kind}: {wanted:?}");
-        assert!(unbroken.points > 10, "{kind}");
+        assert!(wanted["up"].contains("new"), "{kind:?}: {wanted:?}");
+        assert_eq!(wanted["up"].contains("77"), kind == Kind::StateDiffers, "{wanted:?}");
+        assert!(unbroken.points > 10, "{kind:?}");
         for resident in [None, Some(0)] {
             for point in 1..=unbroken.points {
-                let mut broken = world(from);
+                let mut broken = world(kind);
                 (broken.crash, broken.resident) = (common::sim::Crash::At(point), resident);
                 if let Err(reason) = broken.run_to_the_end() {
-                    panic!("{kind} at {point}: {reason}\n{}", broken.trace.join("\n"));
+                    panic!("{kind:?} at {point}: {reason}\n{}", broken.trace.join("\n"));
                 }
-                assert_eq!(broken.observed(), wanted, "{kind} at {point}\n{}", broken.trace.join("\n"));
+                assert_eq!(broken.observed(), wanted, "{kind:?} at {point}\n{}", broken.trace.join("\n"));
                 for record in broken.records() {
                     let history = read_history(&broken.driver.store, &record).expect("a history");
                     let image = broken.driver.image(&record.program).expect("a program");
                     match replay(&image, record.clone(), history, &mut |_, _| ()) {
                         Replayed::Ended(status) => assert_eq!(status, record.status),
-                        other => panic!("{kind} at {point}: {other:?}"),
+                        other => panic!("{kind:?} at {point}: {other:?}"),
                     }
                 }
             }
@@ -451,25 +633,36 @@ activity step(n) => n
 orchestration kid(n) { sleep(1s); n }
 orchestration o() {
   let a = step(1)
+  let note = 70 + a
   let parts = [async kid(a), async step(2)]
   Sum("s").add(a)
   lock Sum("t") { sleep(5s); Sum("t").add(1) }
-  [all(parts), "old"]
+  [all(parts), "old", note]
 }
 "#;
 
+/// The kinds of upgrades of a world.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Fits,
+    StateDiffers,
+    GoesBack,
+}
+
 /// A world in which an operator upgrades the instance while it is in its section.
-fn world(from: Option<u64>) -> World {
+fn world(kind: Kind) -> World {
     let old = common::image(OLD);
-    let changed = match from {
-        None => OLD.replace("\"old\"", "\"new\""),
-        Some(_) => OLD.replace("\"old\"", "\"new\"").replace("Sum(\"s\").add(a)", "step(7)"),
+    let changed = OLD.replace("\"old\"", "\"new\"");
+    let changed = match kind {
+        Kind::Fits => changed,
+        Kind::StateDiffers => changed.replace("70 + a", "76 + a"),
+        Kind::GoesBack => changed.replace("Sum(\"s\").add(a)", "step(7)"),
     };
     let new = common::image(&changed);
     let mut world = World::new(old.clone(), 1);
     (world.orderly, world.fine) = (true, true);
     world.driver.add(&new);
-    world.is_operated_by(Box::new(Upgrader { old, new, from, is_done: false }));
+    world.is_operated_by(Box::new(Upgrader { old, new, kind, is_done: false }));
     world
 }
 
@@ -477,7 +670,7 @@ fn world(from: Option<u64>) -> World {
 struct Upgrader {
     old: Rc<Image>,
     new: Rc<Image>,
-    from: Option<u64>,
+    kind: Kind,
     is_done: bool,
 }
 
@@ -505,13 +698,14 @@ impl Outside for Upgrader {
             return Ok(Acted::Nothing);
         }
         let history = read_history(&world.driver.store, &record)?;
-        let back = match self.from {
-            Some(_) => {
-                let verdict = judge(&self.new, Some(&self.old), &record, &history);
-                let Verdict::Diverges(of) = verdict else { return Err(format!("{verdict:?}")) };
+        let verdict = Judge::new(&self.new).verdict(Some(&self.old), &record, &history);
+        let back = match (self.kind, verdict) {
+            (Kind::GoesBack, Verdict::Diverges(of)) => {
                 Some(Backward::plan((&self.new, Some(&self.old)), &record, &history, of.entry)?)
             }
-            None => None,
+            (Kind::Fits, Verdict::Fits { .. }) => None,
+            (Kind::StateDiffers, verdict) if !verdict.allows(false) && verdict.allows(true) => None,
+            (_, verdict) => return Err(format!("{verdict:?}")),
         };
         let from = record.program;
         let record = InstanceRecord { program: self.new.code.hash, ..record };

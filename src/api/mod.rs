@@ -8,6 +8,7 @@ mod listener;
 mod query;
 mod session;
 mod socket;
+mod verdict;
 
 pub use crate::host::{
     Attending, Change, Changes, Command, Followed, Forking, Judgement, Reply, Shown, Starting, Upgrading,
@@ -16,6 +17,7 @@ pub use listener::Listener;
 pub use query::{Answer, Queries, Query, QueryError, answered};
 pub use session::{End, HostSession};
 pub use socket::{Connection, PROTOCOL};
+pub use verdict::{Judged, Side};
 // The protocol without a socket, for fuzzing.
 #[doc(hidden)]
 pub use socket::{receive, send};

@@ -3,18 +3,19 @@
 //! A dry run reads histories and replays them here, beside the process that has the store. An
 //! upgrade is judged once more by that process, in the turn that adopts it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
-use crate::api::{Command, Judgement, Queries, Reply, Upgrading};
+use crate::api::{self, Command, Judgement, Queries, Reply, Side, Upgrading};
 use crate::code::ProgramHash;
 use crate::engine::query::InstanceFilter;
-use crate::engine::{Divergence, InstanceRecord, Lifecycle, SCHEDULES, Verdict, judge};
+use crate::engine::{Divergence, InstanceRecord, Judge, Lifecycle, SCHEDULES, Verdict};
 use crate::machine::Image;
+use crate::machine::differences::{Difference, Unpaired};
 use crate::permissions::Permissions;
 use crate::render::{Shown, short};
 use crate::syntax::Place;
@@ -75,6 +76,7 @@ pub fn upgrade(asked: Upgrade) -> Result<u8, Problem> {
         None => wanted(&store, &asked)?,
     };
     let mut olds = Olds::default();
+    let mut judge = Judge::new(&new.image);
     let mut all = Vec::new();
     for record in records {
         // The instance may have gone on since the list was read.
@@ -84,20 +86,22 @@ pub fn upgrade(asked: Upgrade) -> Result<u8, Problem> {
         }
         // The process that has the store plans the return to an entry.
         let verdict = match asked.from {
-            Some(_) => Verdict::Fits { asks: Vec::new() },
+            Some(_) => Verdict::fits(Vec::new()),
             None => {
                 let before = olds.get(&store, record.program);
-                judge(&new.image, before.as_ref(), &record, &history)
+                judge.verdict(before.as_ref(), &record, &history)
             }
         };
         all.push(Judged { record, verdict, forgotten: Vec::new(), is_adopted: false });
     }
-    let is_wanted = |judged: &&mut Judged| asked.from.is_some() || (!asked.dry_run && judged.fits());
+    let accepts = asked.accept_state;
+    let is_wanted =
+        |judged: &&mut Judged| asked.from.is_some() || (!asked.dry_run && judged.verdict.allows(accepts));
     let mut wanted: Vec<&mut Judged> = all.iter_mut().filter(is_wanted).collect();
     for some in wanted.chunks_mut(AT_ONCE) {
         adopt(&mut store, &new, &asked, some)?;
     }
-    let shows = Shows { new: &new, from: asked.from, dry_run: asked.dry_run };
+    let shows = Shows { new: &new, from: asked.from, accepts, dry_run: asked.dry_run };
     let text = match (asked.json, &asked.id) {
         (true, _) => {
             all.iter().map(|judged| format!("{}\n", shows.json(&store, &mut olds, judged))).collect()
@@ -110,7 +114,7 @@ pub fn upgrade(asked: Upgrade) -> Result<u8, Problem> {
     if asked.dry_run {
         note("nothing was changed");
     }
-    Ok(if all.iter().all(Judged::fits) { 0 } else { FAILED })
+    Ok(if all.iter().all(|judged| judged.verdict.allows(accepts)) { 0 } else { FAILED })
 }
 
 /// Returns the record of the instance to upgrade.
@@ -160,12 +164,13 @@ fn wanted(store: &Access, asked: &Upgrade) -> Result<Vec<InstanceRecord>, Proble
 /// way.
 fn adopt(store: &mut Access, new: &New<'_>, asked: &Upgrade, all: &mut [&mut Judged]) -> Result<(), Problem> {
     let (file, modules) = (new.file.display().to_string(), &new.modules);
-    let Upgrade { from, dry_run, .. } = *asked;
+    let Upgrade { from, accept_state, dry_run, .. } = *asked;
     let mut left: Vec<&mut Judged> = all.iter_mut().map(|judged| &mut **judged).collect();
     let began = Instant::now();
     while !left.is_empty() {
         let ids = left.iter().map(|judged| judged.record.id.clone()).collect();
-        let upgrading = Upgrading { ids, file: file.clone(), modules: modules.clone(), from, dry_run };
+        let (file, modules) = (file.clone(), modules.clone());
+        let upgrading = Upgrading { ids, file, modules, from, accept_state, dry_run };
         let outcomes = match store.ask(Command::Upgrade(Box::new(upgrading)))? {
             Reply::Judged(outcomes) if outcomes.len() == left.len() => outcomes,
             _ => return Err(Problem::new(FAILED, "the instances could not be upgraded")),
@@ -197,10 +202,6 @@ fn adopt(store: &mut Access, new: &New<'_>, asked: &Upgrade, all: &mut [&mut Jud
 }
 
 impl Judged {
-    fn fits(&self) -> bool {
-        matches!(self.verdict, Verdict::Fits { .. })
-    }
-
     /// Whether the instance has had the new program before.
     fn is_there(&self, new: &New<'_>) -> bool {
         self.record.program == new.image.code.hash
@@ -212,24 +213,12 @@ struct Shows<'a> {
     new: &'a New<'a>,
     /// The entry to which an instance goes back.
     from: Option<u64>,
+    /// Whether other values of variables are accepted.
+    accepts: bool,
     dry_run: bool,
 }
 
-/// A side of a divergence, as text.
-struct Side {
-    text: String,
-    /// The place and the line of source, if there is one.
-    place: Option<(String, String)>,
-}
-
 impl Shows<'_> {
-    fn side(shown: Option<&Shown<'_>>, side: &Option<(String, Place)>, none: &str) -> Side {
-        let Some((text, place)) = side else { return Side { text: none.to_string(), place: None } };
-        let has_place = *place != Place::default();
-        let place = shown.filter(|_| has_place).map(|shown| (shown.locate(*place), shown.line(*place)));
-        Side { text: short(text, 120), place }
-    }
-
     /// Returns both sides of a divergence: the history's and the new program's.
     fn sides(
         &self,
@@ -241,8 +230,7 @@ impl Shows<'_> {
         let old = olds.get(store, of.made_with);
         let old = old.as_ref().map(|image| Shown::new(&image.code.sources, Path::new(&record.file)));
         let new = Shown::new(&self.new.image.code.sources, self.new.file);
-        let recorded = Self::side(old.as_ref(), &of.sides.recorded, "nothing more");
-        (recorded, Self::side(Some(&new), &of.sides.found, "it ends"))
+        (Side::recorded(old.as_ref(), &of.sides.recorded), Side::found(Some(&new), &of.sides.found))
     }
 
     /// Returns the verdict on one instance, for people.
@@ -253,13 +241,19 @@ impl Shows<'_> {
             Verdict::Fits { .. } if judged.is_there(self.new) && !judged.is_adopted => {
                 format!("{id} has this program already\n")
             }
-            Verdict::Fits { asks } => {
+            Verdict::Fits { asks, unpaired } => {
                 let will = if judged.is_adopted { "goes on with" } else { "fits" };
-                let mut out = format!("{id} {will} {}\n", self.new.file.display());
-                let shown = Shown::new(&self.new.image.code.sources, self.new.file);
-                for (what, place) in asks {
-                    let (at, line) = (shown.locate(*place), shown.line(*place));
-                    out.push_str(&format!("  asks at once: {}\n    {at}: {line}\n", short(what, 120)));
+                let out = format!("{id} {will} {}\n", self.new.file.display());
+                out + &self.asks(asks) + &only(unpaired)
+            }
+            Verdict::StateDiffers { asks, differences } => {
+                let will = if judged.is_adopted { "goes on with" } else { "fits" };
+                let mut out = format!("{id} {will} {}, state differs\n", self.new.file.display());
+                out.extend(differences.differ.iter().map(difference));
+                out.push_str(&only(&differences.unpaired));
+                out.push_str(&self.asks(asks));
+                if !self.accepts {
+                    out.push_str("  `--accept-state` goes on with the values of the new text\n");
                 }
                 out
             }
@@ -285,6 +279,16 @@ impl Shows<'_> {
         }
     }
 
+    /// Returns the requests that the new text makes at once.
+    fn asks(&self, asks: &[(String, Place)]) -> String {
+        let shown = Shown::new(&self.new.image.code.sources, self.new.file);
+        let line = |(what, place): &(String, Place)| {
+            let (at, line) = (shown.locate(*place), shown.line(*place));
+            format!("  asks at once: {}\n    {at}: {line}\n", short(what, 120))
+        };
+        asks.iter().map(line).collect()
+    }
+
     /// Returns the consequences of going back to an entry, for people.
     fn back(&self, judged: &Judged, entry: u64) -> String {
         let goes = if judged.is_adopted { "goes" } else { "can go" };
@@ -298,34 +302,12 @@ impl Shows<'_> {
 
     /// Returns the verdict on one instance, as JSON.
     fn json(&self, store: &dyn Queries, olds: &mut Olds, judged: &Judged) -> Json {
-        let mut out = json!({"id": judged.record.id, "adopted": judged.is_adopted});
-        match &judged.verdict {
-            Verdict::Fits { .. } if let Some(entry) = self.from => {
-                out["verdict"] = json!("goes back");
-                out["entry"] = json!(entry);
-                let forgotten = judged.forgotten.iter();
-                out["forgotten"] = forgotten.map(|(seq, what)| json!({"seq": seq, "what": what})).collect();
-            }
-            Verdict::Fits { asks } => {
-                out["verdict"] = json!("fits");
-                out["asks"] = asks.iter().map(|(what, _)| json!(what)).collect();
-            }
-            Verdict::Diverges(of) => {
-                let (recorded, found) = self.sides(store, olds, &judged.record, of);
-                let side = |side: Side| {
-                    let (place, line) = side.place.unzip();
-                    json!({"what": side.text, "place": place, "line": line})
-                };
-                out["verdict"] = json!("diverges");
-                (out["entry"], out["entries"]) = (json!(of.entry), json!(of.of));
-                (out["recorded"], out["found"]) = (side(recorded), side(found));
-            }
-            Verdict::Unfit(why) => {
-                out["verdict"] = json!("unfit");
-                out["why"] = json!(why);
-            }
-        }
-        out
+        let Judged { record, verdict, forgotten, is_adopted } = judged;
+        let (id, from, is_adopted) = (&record.id, self.from, *is_adopted);
+        api::Judged { id, verdict, from, forgotten, is_adopted }.json(|| match verdict {
+            Verdict::Diverges(of) => self.sides(store, olds, record, of),
+            _ => (Side::recorded(None, &None), Side::found(None, &None)),
+        })
     }
 
     /// Returns the verdicts on many instances, grouped by verdict and place.
@@ -334,10 +316,21 @@ impl Shows<'_> {
         for judged in all {
             let key = match &judged.verdict {
                 Verdict::Fits { .. } if judged.is_there(self.new) && !judged.is_adopted => {
-                    (1, "have this program already".to_string())
+                    (2, "have this program already".to_string())
                 }
                 Verdict::Fits { .. } if self.dry_run => (0, "fit".to_string()),
                 Verdict::Fits { .. } => (0, format!("go on with {}", self.new.file.display())),
+                Verdict::StateDiffers { differences, .. } => {
+                    let differ = differences.differ.iter();
+                    let names: BTreeSet<String> =
+                        differ.map(|of| format!("{} in {}", of.name, of.function)).collect();
+                    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+                    let does = match judged.is_adopted {
+                        true => format!("go on with {}", self.new.file.display()),
+                        false => "fit".to_string(),
+                    };
+                    (1, format!("{does}, state differs\n    {names}"))
+                }
                 Verdict::Diverges(of) => {
                     let (recorded, found) = self.sides(store, olds, &judged.record, of);
                     let at = |side: &Side| match &side.place {
@@ -346,13 +339,13 @@ impl Shows<'_> {
                     };
                     let (recorded, found) = (at(&recorded), at(&found));
                     (
-                        2,
+                        3,
                         format!(
                             "diverge\n    the history is from  {recorded}\n    the new text comes to {found}"
                         ),
                     )
                 }
-                Verdict::Unfit(why) => (3, format!("unfit: {why}")),
+                Verdict::Unfit(why) => (4, format!("unfit: {why}")),
             };
             groups.entry(key).or_default().push(&judged.record.id);
         }
@@ -365,4 +358,19 @@ impl Shows<'_> {
         }
         out
     }
+}
+
+/// Describes a variable that differs.
+fn difference(of: &Difference) -> String {
+    let Difference { function, part, before, now, .. } = of;
+    format!("  {part} in {function}: {before}, and {now} with the new text\n")
+}
+
+/// Describes the variables that only one text has.
+fn only(unpaired: &[Unpaired]) -> String {
+    let line = |of: &Unpaired| {
+        let text = if of.is_new { "the new text" } else { "the text before" };
+        format!("  only {text} has {} in {}: {}\n", of.name, of.function, of.value)
+    };
+    unpaired.iter().map(line).collect()
 }

@@ -39,6 +39,11 @@ pub struct Scope {
     pub is_cell: bool,
     /// Whether the variable is a local function.
     pub is_function: bool,
+    /// Whether the program names the variable. The lowering makes others.
+    pub is_own: bool,
+    /// For the variable of a loop: the first of the two registers with the list and the index of the
+    /// next element, or with the next number and the last one.
+    pub looped: Option<Reg>,
     pub from: u32,
     pub to: u32,
 }

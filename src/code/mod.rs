@@ -18,7 +18,7 @@ use crate::builtins::Context;
 use crate::syntax::tree::PropertyKind;
 use crate::syntax::{Place, Sources, Span};
 
-pub use compile::{Read, Registers, compile, compile_for_debugging, followers, jumped, written};
+pub use compile::{Read, Registers, compile, compile_for_debugging, followers, jumped, read_after, written};
 pub use hash::{ProgramHash, modules_hash, program_hash, text_hash};
 pub use op::{Comparison, Op, Role};
 pub use print::print;

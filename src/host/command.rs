@@ -55,6 +55,8 @@ pub struct Upgrading {
     pub modules: Vec<(String, String)>,
     /// The entry of the history, numbered from 1, to which each instance goes back first.
     pub from: Option<u64>,
+    /// Whether a program is adopted although variables have other values with it.
+    pub accept_state: bool,
     /// Whether nothing is changed.
     pub dry_run: bool,
 }

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::engine::{
-    Backward, Branch, Event, InstanceRecord, Known, SCHEDULES, Upgrade, Verdict, judge, known_id,
+    Backward, Branch, Event, InstanceRecord, Judge, Known, SCHEDULES, Upgrade, Verdict, known_id,
     known_image, read_history, read_record, stale_programs,
 };
 use crate::machine::{IfExists, Image, bad_own_id};
@@ -14,17 +14,34 @@ use crate::machine::{IfExists, Image, bad_own_id};
 use super::command::{Forking, Judgement, Reply, Upgrading};
 use super::serve::{Serving, new_program};
 
+/// What is wanted of each instance.
+struct Change<'a> {
+    file: &'a str,
+    /// The entry to which the instance goes back first.
+    entry: Option<u64>,
+    accept_state: bool,
+    dry_run: bool,
+}
+
 impl Serving<'_> {
     /// Judges upgrades, and adopts the program where it fits.
     pub(super) fn upgrade(&mut self, upgrading: Upgrading) -> Result<Reply, String> {
-        let Upgrading { ids, file, modules, from, dry_run } = upgrading;
+        let Upgrading { ids, file, modules, from, accept_state, dry_run } = upgrading;
         let image = new_program(self.images, &modules);
+        let change = Change { file: &file, entry: from, accept_state, dry_run };
+        let (image, mut judge) = match image {
+            Ok(image) => {
+                let judge = Judge::new(&image);
+                (image, judge)
+            }
+            Err(reason) => {
+                let unfit = || judged(Verdict::Unfit(reason.clone()), Vec::new(), false);
+                return Ok(Reply::Judged(ids.iter().map(|_| unfit()).collect()));
+            }
+        };
         let mut all = Vec::new();
         for id in ids {
-            let judged = match &image {
-                Ok(image) => self.upgrade_one(&id, (image, &file), from, dry_run),
-                Err(reason) => Ok(judged(Verdict::Unfit(reason.clone()), Vec::new(), false)),
-            };
+            let judged = self.upgrade_one(&id, (&image, &mut judge), &change);
             all.push(judged.unwrap_or_else(Judgement::Refused));
         }
         Ok(Reply::Judged(all))
@@ -33,10 +50,10 @@ impl Serving<'_> {
     fn upgrade_one(
         &mut self,
         id: &str,
-        (image, file): (&Rc<Image>, &str),
-        entry: Option<u64>,
-        dry_run: bool,
+        (image, judge): (&Rc<Image>, &mut Judge),
+        change: &Change<'_>,
     ) -> Result<Judgement, String> {
+        let Change { file, entry, accept_state, dry_run } = *change;
         let view = self.committer.view();
         let record = match read_record(&view, id)? {
             None => return Ok(Judgement::Unknown),
@@ -57,11 +74,11 @@ impl Serving<'_> {
         };
         let forgotten = back.as_ref().map(|back| back.forgotten.clone()).unwrap_or_default();
         let verdict = match &back {
-            Some(_) => Verdict::Fits { asks: Vec::new() },
-            None => judge(image, before.as_ref(), &record, &history),
+            Some(_) => Verdict::fits(Vec::new()),
+            None => judge.verdict(before.as_ref(), &record, &history),
         };
         let is_new = image.code.hash != record.program || back.is_some();
-        if dry_run || !is_new || !matches!(verdict, Verdict::Fits { .. }) {
+        if dry_run || !is_new || !verdict.allows(accept_state) {
             return Ok(judged(verdict, forgotten, false));
         }
         if !self.engine.can_be_upgraded(id) {

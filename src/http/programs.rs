@@ -12,13 +12,15 @@ use hashbrown::HashMap;
 use serde::Deserialize;
 use serde_json::{Value as Body, json};
 
-use crate::api::{Command, Judgement, Queries, Reply, Upgrading};
+use crate::api::{Command, Judged, Judgement, Queries, Reply, Side, Upgrading};
 use crate::check;
 use crate::code::ProgramHash;
 use crate::engine::{Function, Verdict, query};
 use crate::host::Reads;
 use crate::machine::format;
 use crate::permissions::Permissions;
+use crate::render::Shown;
+use crate::syntax::Sources;
 
 use super::guard::{Admin, Reader};
 use super::input::{Input, Path};
@@ -177,6 +179,8 @@ struct Upgraded {
     /// The entry of the history to which the instance goes back first.
     from: Option<u64>,
     #[serde(default)]
+    accept_state: bool,
+    #[serde(default)]
     dry_run: bool,
 }
 
@@ -186,20 +190,25 @@ async fn upgrade(
     Path(id): Path<String>,
     Input(upgraded): Input<Upgraded>,
 ) -> Result<Json<Body>, Problem> {
-    let Upgraded { file, modules, from, dry_run } = upgraded;
+    let Upgraded { file, modules, from, accept_state, dry_run } = upgraded;
     let modules = checked(file.clone(), modules).await?;
-    let upgrading = Upgrading { ids: vec![id.clone()], file, modules, from, dry_run };
+    let new = texts(&modules);
+    let upgrading = Upgrading { ids: vec![id.clone()], file, modules, from, accept_state, dry_run };
     let outcome = match service.command(Command::Upgrade(Box::new(upgrading))).await? {
         Reply::Judged(outcomes) => outcomes.into_iter().next(),
         _ => None,
     };
     match outcome {
         Some(Judgement::Judged { verdict, forgotten, is_adopted }) => {
-            let forgotten: Vec<Body> =
-                forgotten.iter().map(|(seq, what)| json!({"seq": seq, "what": what})).collect();
-            let mut body = json!({"id": id, "adopted": is_adopted, "forgotten": forgotten});
-            judged(&verdict, &mut body);
-            Ok(Json(body))
+            let made_with = match &verdict {
+                Verdict::Diverges(of) => {
+                    let hash = of.made_with;
+                    service.ask(move |reads| Ok(reads.modules(hash).ok())).await?
+                }
+                _ => None,
+            };
+            let judged = Judged { id: &id, verdict: &verdict, from, forgotten: &forgotten, is_adopted };
+            Ok(Json(judged.json(|| sides(&verdict, &new, made_with.as_deref()))))
         }
         Some(Judgement::Unknown) => Err(Problem::no_instance(&id)),
         Some(Judgement::Ended) => Err(Problem::ended(&id)),
@@ -211,24 +220,24 @@ async fn upgrade(
     }
 }
 
-/// Adds a verdict to the body of an answer.
-fn judged(verdict: &Verdict, body: &mut Body) {
+/// Returns the sources of a program.
+fn texts(modules: &[(String, String)]) -> Sources {
+    let mut sources = Sources::default();
+    for (name, text) in modules {
+        sources.add(name.as_str(), text.as_str());
+    }
+    sources
+}
+
+/// Returns both sides of a divergence: the history's and the new program's.
+fn sides(verdict: &Verdict, new: &Sources, made_with: Option<&[(String, String)]>) -> (Side, Side) {
+    let old = made_with.map(texts);
+    let old = old.as_ref().map(|sources| Shown::new(sources, std::path::Path::new("")));
+    let new = Shown::new(new, std::path::Path::new(""));
     match verdict {
-        Verdict::Fits { asks } => {
-            body["verdict"] = json!("fits");
-            body["asks"] = asks.iter().map(|(what, _)| json!(what)).collect();
-        }
         Verdict::Diverges(of) => {
-            let side =
-                |side: &Option<(String, crate::syntax::Place)>| side.as_ref().map(|(what, _)| what.clone());
-            body["verdict"] = json!("diverges");
-            (body["entry"], body["entries"]) = (json!(of.entry), json!(of.of));
-            (body["recorded"], body["found"]) =
-                (json!(side(&of.sides.recorded)), json!(side(&of.sides.found)));
+            (Side::recorded(old.as_ref(), &of.sides.recorded), Side::found(Some(&new), &of.sides.found))
         }
-        Verdict::Unfit(why) => {
-            body["verdict"] = json!("unfit");
-            body["why"] = json!(why);
-        }
+        _ => (Side::recorded(None, &None), Side::found(None, &None)),
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::code::{FunctionId, Op};
+use crate::code::debug::Scope;
+use crate::code::{FunctionId, Op, Reg};
 
 use super::compare::holds_function;
 use super::snapshot::copied;
-use super::value::Value;
+use super::value::{List, Value};
 use super::{Machine, Wait};
 
 /// A running call.
@@ -39,6 +40,8 @@ pub struct Variable {
     /// The address of the cell that functions share, if the variable is in one. It names the cell
     /// as long as the machine exists.
     pub cell: Option<usize>,
+    /// The register of the call that holds the variable; `None` for one of an enclosing function.
+    pub register: Option<Reg>,
 }
 
 /// The value of a variable, if there is one.
@@ -124,7 +127,8 @@ impl Machine {
         let is_innermost = call + 1 == fiber.frames.len();
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         let mut found: Vec<Variable> = Vec::new();
-        for scope in tables.scopes_at(frame.function, pc).filter(|scope| is_wanted(&scope.name)) {
+        let scopes = tables.scopes_at(frame.function, pc).filter(|scope| scope.is_own);
+        for scope in scopes.filter(|scope| is_wanted(&scope.name)) {
             let Some(value) = register(scope.register as usize) else { continue };
             let is_gone = !is_innermost
                 && matches!(value, Value::Null)
@@ -139,6 +143,7 @@ impl Machine {
                 is_captured: false,
                 is_function: scope.is_function,
                 cell,
+                register: Some(scope.register),
             };
             match seen.insert(&scope.name, found.len()) {
                 Some(outer) => {
@@ -158,11 +163,45 @@ impl Machine {
                     let (value, cell) = held(value, captured.is_cell);
                     let is_function = matches!(value, Held::Value(Value::Function(_)));
                     let name = captured.name.clone();
-                    found.push(Variable { name, value, is_captured: true, is_function, cell });
+                    found.push(Variable {
+                        name,
+                        value,
+                        is_captured: true,
+                        is_function,
+                        cell,
+                        register: None,
+                    });
                 }
             }
         }
         found
+    }
+}
+
+impl Machine {
+    /// Returns the loops that a call of a task is in, outermost first: the name of each loop's
+    /// variable, if the program names one, and what the loop has yet to go through.
+    pub fn loops(&self, task: u64, call: usize) -> Vec<(Option<String>, Value)> {
+        let (Some(tables), Some(fiber)) = (&self.image.code.debug, self.fibers.get(&task)) else {
+            return Vec::new();
+        };
+        let Some(frame) = fiber.frames.get(call) else { return Vec::new() };
+        let scopes = tables.scopes_at(frame.function, frame.pc.saturating_sub(1));
+        let left = |scope: &Scope| {
+            let base = frame.base as usize + usize::from(scope.looped?);
+            let left = match (fiber.stack.get(base)?, fiber.stack.get(base + 1)?) {
+                (Value::List(list), Value::Int(at)) => {
+                    let from = usize::try_from(*at).ok()?.min(list.len());
+                    Value::List(List::slice(list, from, list.len()))
+                }
+                (Value::Int(next), Value::Int(last)) => {
+                    Value::List(List::new(vec![Value::Int(*next), Value::Int(*last)]))
+                }
+                _ => return None,
+            };
+            Some((scope.is_own.then(|| scope.name.clone()), left))
+        };
+        scopes.filter_map(left).collect()
     }
 }
 

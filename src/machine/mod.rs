@@ -13,6 +13,7 @@ pub mod canonical;
 pub mod compare;
 pub mod coverage;
 pub mod data;
+pub mod differences;
 pub mod duration_text;
 mod durations;
 pub mod error;

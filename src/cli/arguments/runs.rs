@@ -37,6 +37,9 @@ pub struct Upgrade {
     /// Go back to this entry of the history first, numbered from 1 as verdicts number them
     #[arg(long, value_name = "ENTRY", requires = "id")]
     pub from: Option<u64>,
+    /// Go on with the text even if variables have other values with it
+    #[arg(long, conflicts_with = "from")]
+    pub accept_state: bool,
     /// Show the verdicts, and change nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -24,7 +24,7 @@ impl Compiler<'_, '_> {
                 let item = self.alloc();
                 self.emit(Op::RangeStart { base, inclusive: *inclusive }, low.span.to(high.span));
                 self.state().locals.insert(*var, item);
-                self.show(*var, item, false);
+                self.show_looped(*var, item, base);
                 (self.jump(span), Vec::new(), Op::RangeNext { base, by: 0 })
             }
             Head::Each(var, list) => {
@@ -34,7 +34,7 @@ impl Compiler<'_, '_> {
                 let item = self.alloc();
                 self.emit(Op::EachStart { base }, list.span);
                 self.state().locals.insert(*var, item);
-                self.show(*var, item, false);
+                self.show_looped(*var, item, base);
                 (self.jump(span), Vec::new(), Op::EachNext { base, by: 0 })
             }
         };

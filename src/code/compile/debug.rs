@@ -28,13 +28,34 @@ impl Compiler<'_, '_> {
 
     /// As `show`, in a function that is not yet, or no longer, the current one.
     pub(super) fn shown(&self, state: &mut State, var: Var, register: Reg, is_function: bool) {
-        let info = &self.variables.vars[var as usize];
-        if self.unit.code.debug.is_none() || !info.own {
-            return;
+        if self.unit.code.debug.is_some() && self.variables.vars[var as usize].own {
+            state.scopes.push(self.scope(state, var, register, is_function));
         }
-        let (name, is_cell) = (info.name.to_string(), info.cell);
-        let from = state.ops.len() as u32;
-        state.scopes.push(Scope { name, register, is_cell, is_function, from, to: OPEN });
+    }
+
+    /// As `show`, for the variable of a loop, whose progress is in registers from `base` on.
+    pub(super) fn show_looped(&mut self, var: Var, register: Reg, base: Reg) {
+        if self.unit.code.debug.is_some()
+            && let Some(mut state) = self.states.pop()
+        {
+            let scope = self.scope(&state, var, register, false);
+            state.scopes.push(Scope { looped: Some(base), ..scope });
+            self.states.push(state);
+        }
+    }
+
+    fn scope(&self, state: &State, var: Var, register: Reg, is_function: bool) -> Scope {
+        let info = &self.variables.vars[var as usize];
+        Scope {
+            name: info.name.to_string(),
+            register,
+            is_cell: info.cell,
+            is_function,
+            is_own: info.own,
+            looped: None,
+            from: state.ops.len() as u32,
+            to: OPEN,
+        }
     }
 
     /// Notes that the variables of a pattern can be seen from here on: those of one arm of a

@@ -6,7 +6,7 @@
 //! pass also follows fields: `state.items` is moved out of `state` if only other fields are read
 //! later, or if `items` is set first.
 
-use crate::code::{Code, Constant, Op, Reg};
+use crate::code::{Code, Constant, FunctionId, Op, Reg};
 
 use super::registers::{Read, Registers, followers, jumped, written};
 
@@ -51,6 +51,39 @@ pub(super) fn take(ops: &mut [Op], registers: u32, env: Reg, code: &Code) {
             live.before(ops[at], &registers);
         }
     }
+}
+
+/// Returns for each register of a function whether the value that it has while an instruction waits
+/// is read afterwards. Marks of statements read nothing here. A function that is too large reads
+/// everything.
+pub fn read_after(code: &Code, function: FunctionId, at: usize) -> Vec<bool> {
+    let function = &code.functions[function as usize];
+    let unmarked = |op: &Op| match *op {
+        Op::Mark { statement, .. } => Op::Mark { live: 0, statement },
+        op => op,
+    };
+    let ops: Vec<Op> = function.ops.iter().map(unmarked).collect();
+    let blocks = blocks(&ops);
+    let parts = Parts::of(&ops, function.registers.into());
+    let number = blocks.iter().position(|block| (block.from..block.to).contains(&at));
+    let (Some(number), true) = (number, blocks.len() * parts.words() * 64 <= MOST) else {
+        return vec![true; function.registers.into()];
+    };
+    let registers = Registers { env: function.params.into(), code };
+    let none = Live { bits: vec![0; parts.words()], parts: &parts };
+    let mut flow = Flow { live_in: vec![none.clone(); blocks.len()], caught: none };
+    while flow.grows(&ops, &blocks, &registers) {}
+    let mut live = flow.after(number, &blocks, &ops);
+    for op in ops[at + 1..blocks[number].to].iter().rev() {
+        live.add_all(&flow.caught);
+        live.before(*op, &registers);
+    }
+    // The instruction overwrites its result once it goes on.
+    if let Some(to) = written(ops[at]) {
+        live.remove(to.into());
+        parts.fields(to).for_each(|(part, _)| live.remove(part));
+    }
+    (0..function.registers).map(|reg| live.reads(Read::All(reg, 1))).collect()
 }
 
 /// Returns the moving form of an instruction and the source of the move, if it has such a form.

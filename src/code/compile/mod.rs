@@ -18,6 +18,7 @@ mod peephole;
 mod registers;
 mod trials;
 
+pub use liveness::read_after;
 pub use registers::{Read, Registers, followers, jumped, written};
 
 use std::cell::RefCell;
