@@ -100,6 +100,14 @@ export function waited(wait) {
   return `lock ${wait.args[0].map((/** @type {any} */ one) => `${one.$entity}(${JSON.stringify(one.key)})`).join(", ")}`;
 }
 
+/** How the attempts at a step have failed, or null. @param {any} wait */
+export function tried(wait) {
+  if (!wait.failed_attempts) return null;
+  const value = wait.error?.value;
+  const why = value?.kind ? `${value.kind}: ${value.message ?? ""}` : short(value, 120);
+  return `${wait.failed_attempts} attempt${wait.failed_attempts === 1 ? "" : "s"} failed, the last with ${why}`;
+}
+
 /** A status, told by word, colour and shape. @param {string} status */
 export function badge(status) {
   return h("span", { class: `badge ${status}` }, status);

@@ -1,7 +1,7 @@
 // One instance: what it waits for, its timeline, its source, its output and history, and actions.
 
 import { follow, get, instancePath, post, postText } from "./api.js";
-import { ask, badge, field, fill, h, instanceLink, millis, pretty, say, short, table, time, took, waited } from "./dom.js";
+import { ask, badge, field, fill, h, instanceLink, millis, pretty, say, short, table, time, took, tried, waited } from "./dom.js";
 import { moments } from "./moments.js";
 import { source } from "./source.js";
 import { timeline } from "./timeline.js";
@@ -108,6 +108,7 @@ export function instance(main, rest) {
         item.at && ` · ${item.at.file}:${item.at.line}`,
         item.child && [" · ", instanceLink(item.child)],
         item.name === "receive" && [" ", h("button", { onclick: () => raise(item.args?.[0] ?? "") }, `Raise ${item.args?.[0] ?? ""}…`)],
+        tried(item) && h("div", { class: "problem" }, tried(item), millis(item.again) > Date.now() && `; again in ${took(millis(item.again) - Date.now())}`),
         because(id, item))),
       items.length > 50 && h("li", {}, `and ${items.length - 50} more`)),
       !record.ended && h("button", { class: "plain", onclick: () => raise("") }, "Raise another event…"));

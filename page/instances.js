@@ -2,7 +2,7 @@
 
 import { follow, get, instancePath, post } from "./api.js";
 import { place } from "./cluster.js";
-import { ask, badge, field, fill, h, millis, say, short, time, took, waited } from "./dom.js";
+import { ask, badge, field, fill, h, millis, say, short, time, took, tried, waited } from "./dom.js";
 
 const STATUSES = ["scheduled", "running", "suspended", "completed", "failed", "terminated"];
 /** The statuses that are offered only if an instance has them. */
@@ -143,7 +143,7 @@ export function instances(main, _rest, params) {
     const items = record.status === "running" ? waits.get(record.id)?.items ?? [] : [];
     if (items.length > 0) {
       const [first] = items;
-      return [h("b", {}, `${took(Date.now() - millis(first.time))} `), "for ", h("code", {}, short(waited(first), 60)), items.length > 1 && ` and ${items.length - 1} more`];
+      return [h("b", {}, `${took(Date.now() - millis(first.time))} `), "for ", h("code", {}, short(waited(first), 60)), items.length > 1 && ` and ${items.length - 1} more`, tried(first) && h("span", { class: "problem" }, ` ${tried(first)}`)];
     }
     return short(record.status === "failed" ? record.error?.value?.message ?? record.error?.value : (record.status === "completed" ? record.result : null) ?? record.custom ?? "");
   }

@@ -36,6 +36,10 @@ orchestration order(n) {
   let ok = receive("approved")
   {receipt, ok}
 }
+activity flaky() with {retry: {times: 9, first: 1ms, factor: 3600000.0}} {
+  throw {kind: "unavailable", message: "attempt {attempt()}"}
+}
+orchestration trying() => flaky()
 orchestration double(n) => n * 2
 orchestration nothing() => null
 orchestration failing() => throw {kind: "odd", message: "on purpose"}
@@ -467,6 +471,31 @@ fn an_entity_has_the_operations_of_its_newest_program() {
     assert_eq!(found["operations"], newest);
     server.kill();
     assert_eq!(operations(&Server::serve(folder.path(), &[])), newest, "after a restart");
+}
+
+/// A step that is tried again says how often it has failed, why, and when the next attempt comes.
+#[test]
+fn waits_say_why_attempts_have_failed() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    server.begin("trying", json!([]), "t1");
+    let until = Instant::now() + Duration::from_secs(20);
+    let wait = loop {
+        let wait = server.get("/api/v1/instances/t1/waits").json()["items"][0].clone();
+        if wait["failed_attempts"] == 2 {
+            break wait;
+        }
+        assert!(Instant::now() < until, "{wait}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(
+        (&wait["shown"], &wait["error"]["value"]["message"]),
+        (&json!("flaky()"), &json!("attempt 2"))
+    );
+    assert!(wait["again"].as_str() > wait["time"].as_str(), "{wait}");
+    server.kill();
+    let server = Server::serve(folder.path(), &[]);
+    assert_eq!(server.get("/api/v1/instances/t1/waits").json()["items"][0], wait, "after a restart");
 }
 
 /// The kept operations of an entity come in pages, the newest first, with their callers, results and

@@ -258,7 +258,8 @@ async fn output(
         .await
 }
 
-/// Returns the open requests of an instance: what it waits for, since when, and at which line.
+/// Returns the open requests of an instance: what it waits for, since when, at which line, and how
+/// often that has failed.
 async fn waits(
     _: Reader,
     State(service): State<Service>,
@@ -272,19 +273,33 @@ async fn waits(
             }
             let texts = Texts::read(reads, &record);
             let open = open(&history);
-            let items: Vec<Body> = open.iter().map(|entry| waited(&record, entry, &texts)).collect();
+            let items: Vec<Body> = open.iter().map(|open| waited(&record, open, &texts)).collect();
             Ok(Json(json!({"items": items})))
         })
         .await
 }
 
-/// Returns the entries of the requests that have no answer.
-fn open(history: &History) -> Vec<&Entry> {
-    let mut open: BTreeMap<u64, &Entry> = BTreeMap::new();
+/// A request that has no answer.
+struct Open<'a> {
+    request: &'a Entry,
+    /// The number of attempts that have failed.
+    failed: u64,
+    /// The failure of the last attempt.
+    last: Option<&'a Entry>,
+}
+
+/// Returns the requests that have no answer.
+fn open(history: &History) -> Vec<Open<'_>> {
+    let mut open: BTreeMap<u64, Open<'_>> = BTreeMap::new();
     for entry in &history.entries {
         match entry {
             Entry::Requested { seq, .. } => {
-                open.insert(*seq, entry);
+                open.insert(*seq, Open { request: entry, failed: 0, last: None });
+            }
+            Entry::Retried { seq, .. } => {
+                if let Some(open) = open.get_mut(seq) {
+                    (open.failed, open.last) = (open.failed + 1, Some(entry));
+                }
             }
             Entry::Answered { seq, .. } | Entry::Cancelled { seq, .. } => {
                 open.remove(seq);
@@ -298,15 +313,19 @@ fn open(history: &History) -> Vec<&Entry> {
     open.into_values().collect()
 }
 
-fn waited(record: &InstanceRecord, entry: &Entry, texts: &Texts) -> Body {
-    let mut out = forms::entry(entry);
-    if let Entry::Requested { seq, what, args, place, .. } = entry {
+fn waited(record: &InstanceRecord, open: &Open<'_>, texts: &Texts) -> Body {
+    let mut out = forms::entry(open.request);
+    if let Entry::Requested { seq, what, args, place, .. } = open.request {
         out["name"] = json!(what.shown());
         out["shown"] = json!(format!("{}({})", what.shown(), args.describe()));
         out["at"] = texts.at(*place);
         if matches!(what, RecordedRequest::Orchestration { .. }) {
             out["child"] = json!(record.child_id(*seq));
         }
+    }
+    out["failed_attempts"] = json!(open.failed);
+    if let Some(last) = open.last.map(forms::entry) {
+        (out["error"], out["again"]) = (last["error"].clone(), last["again"].clone());
     }
     out
 }

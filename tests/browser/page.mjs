@@ -15,6 +15,8 @@ activity charge(n) with {retry: {times: 3, first: 50ms}} {
   if attempt() < 2 { throw {kind: "unavailable", message: "the bank is away"} }
   "receipt {n}"
 }
+activity flaky() with {retry: {times: 3, first: 1h}} { throw {kind: "unavailable", message: "the bank is away"} }
+orchestration trying() => flaky()
 orchestration parcel(item) { sleep(30ms); "parcel {item}" }
 orchestration order(n, items) {
   print("order {n} <img src=x onerror=alert(1)>")
@@ -325,6 +327,16 @@ test("the list says what instances wait for, and since when", async () => {
   await page.getByRole("button", { name: "Began" }).click();
   await page.waitForURL(/order=oldest/);
   await page.locator(".rows .row").first().getByText("order-1").waitFor();
+  await page.close();
+});
+
+test("a step that is tried again says why", async () => {
+  await start("trying", [], "trying-1");
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}&instance=trying-1`);
+  await page.locator(".waits").getByText(/^1 attempt failed, the last with unavailable: the bank is away; again in (1h|59m)/).waitFor();
+  await page.goto(`${url}/#/instances?prefix=trying`);
+  await row(page, "trying-1").getByText("1 attempt failed, the last with unavailable: the bank is away").waitFor();
   await page.close();
 });
 
