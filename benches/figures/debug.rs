@@ -9,13 +9,14 @@ use durable::store;
 
 use super::{DURABLE, evaluator, fresh, median, program};
 
-/// Runs a program under an id, and opens its run.
+/// Runs a program under an id, measures the memory of the command on the run, and opens it.
 fn opened(folder: &Path, name: &str, args: &[&str]) -> Session {
     let path = fresh(folder);
     let mut run = Command::new(DURABLE);
     run.arg("run").arg(program(name)).args(["--id", "run", "--durability", "none"]);
     run.arg("--store").arg(&path).arg("--").args(args).stdout(Stdio::null());
     assert!(run.status().expect("durable runs").success());
+    peak(folder);
     let store = store::open(&path).expect("the store");
     Session::open(&store, "run").expect("its run")
 }
@@ -31,7 +32,7 @@ pub fn debug(folder: &Path) {
     println!("\nthe debugger");
     let mut session = opened(folder, "statements.df", &[]);
     let forward = timed(|| session.seek_end());
-    println!("{:<46} {:>9}", "statements and entries of a long run", session.ticks());
+    println!("{:<46} {:>9}", "statements and entries of that", session.ticks());
     println!("{:<46} {forward:>9.1} ms", "forward from its beginning to its end");
     let last = session.ticks();
     let (mut backs, mut worst) = (Vec::new(), 0f64);
@@ -67,6 +68,23 @@ pub fn debug(folder: &Path) {
     views(folder);
 }
 
+/// Returns the command that shows the end of the run in a folder's store.
+fn view(folder: &Path) -> Command {
+    let mut debug = Command::new(DURABLE);
+    debug.args(["debug", "run", "--store"]).arg(folder.join("store"));
+    debug.stdin(Stdio::null()).stdout(Stdio::null());
+    debug
+}
+
+/// Measures the memory of the command on the run in a folder's store.
+fn peak(folder: &Path) {
+    assert!(view(folder).status().expect("durable runs").success());
+    match evaluator::peak(&mut view(folder)) {
+        Some(megabytes) => println!("{:<46} {megabytes:>9.1} MB", "peak memory of the command"),
+        None => println!("(GNU time is not installed: peak memory is left out)"),
+    }
+}
+
 /// Measures the whole command on an instance of 20,000 entries, until its first line.
 fn views(folder: &Path) {
     let path = fresh(folder);
@@ -74,15 +92,7 @@ fn views(folder: &Path) {
     run.arg("run").arg(program("entries.df")).args(["--id", "run", "--durability", "none"]);
     run.arg("--store").arg(&path).args(["--", "20000"]).stdout(Stdio::null());
     assert!(run.status().expect("durable runs").success());
-    let view = || {
-        let mut debug = Command::new(DURABLE);
-        debug.args(["debug", "run", "--store"]).arg(&path).stdin(Stdio::null()).stdout(Stdio::null());
-        debug
-    };
-    let times = (0..7).map(|_| timed(|| assert!(view().status().expect("durable runs").success())));
+    let times = (0..7).map(|_| timed(|| assert!(view(folder).status().expect("durable runs").success())));
     println!("{:<46} {:>9.1} ms", "the first view of 20,000 entries", median(times.collect()));
-    match evaluator::peak(&mut view()) {
-        Some(megabytes) => println!("{:<46} {megabytes:>9.1} MB", "peak memory of that"),
-        None => println!("(GNU time is not installed: peak memory is left out)"),
-    }
+    peak(folder);
 }
