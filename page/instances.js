@@ -15,8 +15,9 @@ const VIEWS = "durable-views";
 const OLD = 3000;
 /** The number of instances that are asked at once for what they wait for. */
 const AT_ONCE = 4;
-/** The milliseconds for which the waits of a changing instance stay. */
+/** The milliseconds for which the waits of a changed instance stay, and how many times as long as it took to ask. */
 const KEPT = 2000;
+const REST = 100;
 const ACTIONS = ["suspend", "resume", "cancel", "terminate", "rewind", "purge"];
 
 /** @param {HTMLElement} main @param {string[]} _rest @param {URLSearchParams} params */
@@ -111,31 +112,45 @@ export function instances(main, _rest, params) {
     return all;
   }
 
-  // ---- what running instances wait for. Only those that are seen and have run for some time are
-  // asked, so that a busy store is left alone.
+  // ---- what running instances wait for. Only those that are seen, have run for some time and do not
+  // change just now are asked, so that a busy store is left alone.
 
-  /** What instances wait for, and when that was asked. @type {Map<string, {items: any[], at: number, isOld: boolean}>} */
+  /** What instances wait for, when that was asked, and how long the answer took. @type {Map<string, {items: any[], at: number, took: number, isOld: boolean}>} */
   const waits = new Map();
+  /** When instances have last changed, as far as this was told. @type {Map<string, number>} */
+  const changedAt = new Map();
+  let gapAt = 0;
   let asking = 0;
 
   /** @param {any[]} seen the instances that are seen */
   function askWaits(seen) {
     const now = Date.now();
+    // In a cluster, gaps only mean that other workers have written.
+    if (!place.isCluster && now - gapAt < OLD) return;
     for (const { record } of seen) {
       if (asking >= AT_ONCE) return;
-      if (record.status !== "running" || now - millis(record.created) < OLD) continue;
+      if (record.status !== "running" || now - Math.max(millis(record.created), changedAt.get(record.id) ?? 0) < OLD) continue;
       const known = waits.get(record.id);
-      if (known && (!known.isOld || now - known.at < KEPT)) continue;
+      if (known && (!known.isOld || now - known.at < Math.max(KEPT, known.took * REST))) continue;
       asking += 1;
-      waits.set(record.id, { items: known?.items ?? [], at: now, isOld: false });
-      get(`${instancePath(record.id)}/waits`).then(({ items }) => { waits.set(record.id, { items, at: now, isOld: false }); }, () => {})
+      waits.set(record.id, { items: known?.items ?? [], at: now, took: known?.took ?? 0, isOld: false });
+      get(`${instancePath(record.id)}/waits`).then(({ items }) => { waits.set(record.id, { items, at: now, took: Date.now() - now, isOld: false }); }, () => {})
         .then(() => { asking -= 1; if (!over) draw(); });
     }
   }
 
   /** Lets the waits be asked again, of one instance or of all. @param {string} [id] */
   function waitsAreOld(id) {
-    for (const known of id === undefined ? waits.values() : [waits.get(id)]) if (known) known.isOld = true;
+    const now = Date.now();
+    if (id === undefined) {
+      gapAt = now;
+      for (const known of waits.values()) known.isOld = true;
+      return;
+    }
+    if (changedAt.size > 10_000) changedAt.clear();
+    changedAt.set(id, now);
+    const known = waits.get(id);
+    if (known) known.isOld = true;
   }
 
   /** What an instance says, or what it waits for. @param {any} record */
@@ -413,12 +428,13 @@ export function instances(main, _rest, params) {
   const stop = follow(({ event, data }) => {
     if (event === "instance" || event === "removed") { changed.add(data.id); waitsAreOld(data.id); later(250); }
     else if (event === "entry") waitsAreOld(data.id);
-    else if (event === "begin") { waitsAreOld(); later(250); }
+    else if (event === "begin") { waitsAreOld(); gapAt = 0; later(250); }
     else if (event === "gap") { waitsAreOld(); later(place.isCluster ? 250 : 2000); }
   });
   const seen = () => { if (!document.hidden) later(0); };
   document.addEventListener("visibilitychange", seen);
-  const clock = setInterval(draw, 5000);
+  // Rows are made anew, which would lose a click or a selection.
+  const clock = setInterval(() => { if (!body.matches(":active") && getSelection()?.isCollapsed !== false) draw(); }, 2000);
   addEventListener("resize", draw);
   more();
   count();
