@@ -4,152 +4,19 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::place::{Place, admin_token, await_that, err, http_get, out};
-use common::postgres::{Server, server};
+use common::postgres::Server;
+use common::workers::{BANK, Worker, World, books, world};
 use common::{Random, setting};
 use durable::http::{Keys, Scope};
+use nix::sys::signal::Signal;
 use serde_json::{Value as Json, json};
-
-const BANK: &str = r#"
-entity Account {
-  state { balance: 100, moves: 0 }
-  on take(n) {
-    if state.balance < n { throw "too little" }
-    state.balance -= n
-    state.moves += 1
-  }
-  on put(n) {
-    state.balance += n
-    state.moves += 1
-  }
-  on balance() { state.balance }
-}
-
-orchestration transfer(from, to, n) {
-  lock Account(from), Account(to) {
-    Account(from).take(n)
-    sleep(10ms)
-    Account(to).put(n)
-  }
-  "moved"
-}
-
-orchestration approval() { receive("approved") }
-
-orchestration fan(n) {
-  all((0..n).map(fn k => async child(k))).sum()
-}
-
-orchestration child(k) {
-  sleep(5ms)
-  k
-}
-"#;
-
-/// A cluster in a new database, and a folder with `p.df`.
-struct World {
-    server: &'static Server,
-    place: Place,
-    database: String,
-    url: String,
-}
-
-/// A worker's process, which is killed when the test fails.
-struct Worker(Child);
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Worker {
-    fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
-        nix::sys::signal::kill(pid, signal).expect("a signal");
-    }
-
-    /// Asks the worker to hand over, and waits for its end.
-    fn stop(mut self) {
-        self.signal(nix::sys::signal::Signal::SIGTERM);
-        let status = self.0.wait().expect("it ends");
-        assert!(status.success(), "{status}");
-    }
-
-    fn kill(mut self) {
-        self.0.kill().expect("a kill");
-        self.0.wait().expect("it ends");
-    }
-}
-
-fn world(text: &str, partitions: u32) -> Option<World> {
-    let server = server()?;
-    let database = server.database();
-    let url = server.url(&database);
-    let place = Place::new(text);
-    place.ok(&["store", "init", &url, "--partitions", &partitions.to_string()]);
-    Some(World { server, place, database, url })
-}
-
-impl World {
-    fn worker(&self) -> Worker {
-        self.worker_with(&["--lease", "2s"])
-    }
-
-    fn worker_with(&self, more: &[&str]) -> Worker {
-        let log = File::options().create(true).append(true).open(self.place.path().join("workers.log"));
-        let mut command = self.command(&[&["serve"], more].concat());
-        Worker(command.stderr(log.expect("a log")).stdout(Stdio::null()).spawn().expect("a worker"))
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.place.command(args);
-        command.args(["--store", &self.url]).env("HOME", self.place.path()).env_remove("XDG_STATE_HOME");
-        command
-    }
-
-    /// Runs a command that must succeed, and returns its output.
-    #[track_caller]
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.command(args).output().expect("it runs");
-        assert!(output.status.success(), "{args:?}\n{}{}{}", out(&output), err(&output), self.log());
-        out(&output).trim_end().to_string()
-    }
-
-    fn log(&self) -> String {
-        self.place.text("workers.log")
-    }
-
-    fn cluster(&self) -> Json {
-        serde_json::from_str(&self.ok(&["cluster", "--json"])).expect("JSON")
-    }
-
-    /// Waits until each partition has an owner that is alive.
-    fn await_owners(&self, workers: usize) {
-        await_that(|| {
-            let view = self.cluster();
-            let list = |name: &str| view[name].as_array().cloned().unwrap_or_default();
-            let alive: Vec<Json> =
-                list("workers").into_iter().filter(|worker| worker["alive"] == true).collect();
-            let is_owned = |part: &Json| alive.iter().any(|worker| worker["id"] == part["owner"]);
-            let (most, least) = (
-                alive.iter().filter_map(|worker| worker["partitions"].as_u64()).max(),
-                alive.iter().filter_map(|worker| worker["partitions"].as_u64()).min(),
-            );
-            alive.len() == workers
-                && list("partitions").iter().all(is_owned)
-                && most.zip(least).is_some_and(|(most, least)| most - least <= 1)
-        });
-    }
-}
 
 #[test]
 fn commands_reach_instances_and_entities_of_all_partitions() {
@@ -287,17 +154,6 @@ fn partitions_of_a_killed_worker_are_taken_over() {
     third.stop();
 }
 
-/// The sum of all balances, the number of moves, and the entities that are held.
-fn books(world: &World) -> (i64, i64, String) {
-    let (mut balance, mut moves) = (0, 0);
-    for line in world.ok(&["entities", "--json"]).lines() {
-        let entity: Json = serde_json::from_str(line).expect("JSON");
-        balance += entity["state"]["balance"].as_i64().unwrap_or(0) - 100;
-        moves += entity["state"]["moves"].as_i64().unwrap_or(0);
-    }
-    (balance, moves, world.ok(&["locks", "--json"]))
-}
-
 /// Three workers under SIGKILL, SIGSTOP beyond the lease, and crashes of the server: each
 /// acknowledged start completes once, sums are exact, and no lock is left.
 #[test]
@@ -335,9 +191,9 @@ fn a_storm_loses_nothing_and_doubles_nothing() {
             }
             1 => {
                 let worker = &workers[at];
-                worker.signal(nix::sys::signal::Signal::SIGSTOP);
+                worker.signal(Signal::SIGSTOP);
                 thread::sleep(Duration::from_millis(1_000 + random.below(1_500)));
-                worker.signal(nix::sys::signal::Signal::SIGCONT);
+                worker.signal(Signal::SIGCONT);
             }
             2 => {
                 world.server.stop("immediate");
@@ -496,10 +352,19 @@ impl World {
         )
     }
 
+    /// Waits until all partitions have owners, and no worker has given one back for longer than the
+    /// time between two looks.
     fn await_all_owned(&self) {
+        let mut before = Vec::new();
         await_that(|| {
-            let view = self.cluster();
-            view["partitions"].as_array().is_some_and(|all| all.iter().all(|part| part["owner"].is_string()))
+            let parts = self.cluster()["partitions"].as_array().cloned().unwrap_or_default();
+            let epochs: Vec<Json> = parts.iter().map(|part| part["epoch"].clone()).collect();
+            let rests = epochs == before && parts.iter().all(|part| part["owner"].is_string());
+            before = epochs;
+            if !rests {
+                thread::sleep(Duration::from_millis(1_200));
+            }
+            rests
         });
     }
 

@@ -287,7 +287,8 @@ fn a_request_of_a_client_is_sent_once_and_answered() {
     }
     assert_eq!(place.sql("select count(*) from durable.request"), "0");
     let number = client.request_number().expect("a number");
-    assert_eq!(client.send(number, 77, b"start"), Ok(false), "there is no such partition");
+    assert_eq!(client.send(number, 77, b"start"), Ok(true));
+    assert_eq!(place.cluster.slots(77), Ok(Some(Slots::of(77, 0..0))), "a private partition");
 }
 
 #[test]
@@ -485,6 +486,80 @@ fn a_private_partition_has_a_slot_of_its_own() {
     assert_eq!(place.cluster.reader_of(scope).all(b"s/"), Ok(Vec::new()));
 }
 
+/// A private partition that was removed comes back when a partition or a client sends something to
+/// it, and the life of its instances goes on.
+#[test]
+fn a_private_partition_comes_back_when_something_is_sent_to_it() {
+    let Some(place) = place(1) else { return };
+    let cluster = &place.cluster;
+    let idle: &[&[u8]] = &[b"s/"];
+    let partition = cluster.add_private().expect("a partition");
+    let is_there = || cluster.slots(partition).map(|slots| slots.is_some());
+    let mut private = store(cluster, place.take(partition));
+    private.commit(&put(b"o/x", b"line")).expect("its own");
+    assert_eq!(cluster.resting(&place.worker, idle), Ok(Vec::new()), "a line is left");
+    private.commit(&Batch::from(vec![(b"o/x".to_vec(), None)])).expect("its own");
+    private.commit(&put(b"s/life", b"7")).expect("its own");
+    assert_eq!(cluster.resting(&place.worker, idle), Ok(vec![partition]));
+    let remove = || cluster.remove_private(&place.worker, partition, idle);
+    assert_eq!((remove(), is_there()), (Ok(true), Ok(false)));
+    assert_eq!(cluster.irregularities(), Ok(Vec::new()), "the life has no partition now");
+    // A message of a partition.
+    let mut sends = Batch::default();
+    sends.transit.sends.insert(partition, b"hello".to_vec());
+    place.store(0).commit(&sends).expect("a commit");
+    assert_eq!(is_there(), Ok(true));
+    let mut private = store(cluster, place.take(partition));
+    assert_eq!(private.get(b"s/life"), Ok(Some(b"7".to_vec())), "it goes on");
+    assert_eq!(cluster.resting(&place.worker, idle), Ok(Vec::new()), "a message waits");
+    let arrivals = cluster.arrivals(&[partition], &[]).expect("messages");
+    let mut takes = Batch::default();
+    takes.transit.consumed.extend(arrivals.iter().map(|(_, arrival)| arrival.receipt));
+    private.commit(&takes).expect("a commit");
+    // A request of a client.
+    assert_eq!((remove(), is_there()), (Ok(true), Ok(false)));
+    let number = cluster.request_number().expect("a number");
+    assert_eq!((cluster.send(number, partition, b"a request"), is_there()), (Ok(true), Ok(true)));
+}
+
+/// While partitions are split, a message waits for one of them. Its parts come to their receivers,
+/// and before everything that the new partition sends.
+#[test]
+fn what_a_partition_sent_before_a_split_comes_first() {
+    let Some(place) = place(2) else { return };
+    let (mut old, other) = (place.store(0), place.take(1));
+    let mut sends = Batch::default();
+    sends.transit.sends.insert(1, b"ab".to_vec());
+    old.commit(&sends).expect("a commit");
+    old.commit(&put(b"s/time", b"5")).expect("a commit");
+    // Each letter is for one of the two parts of partition 1.
+    let divide = |_: &[_], dest: Partition, arrival: &Arrival| {
+        assert_eq!(dest, 1);
+        Ok([(1, vec![arrival.body[0]]), (3, vec![arrival.body[1]])].into_iter().collect())
+    };
+    let raised = place.cluster.raise(4, b"s/", &divide).expect("more partitions");
+    assert_eq!((raised.before, raised.now), (2, 4));
+    assert_eq!(old.commit(&sends), Err(StoreError::Fenced { partition: 0 }), "its slots are old");
+    let owners = place.cluster.overview().expect("an overview").partitions;
+    let of: Vec<_> = owners.iter().map(|part| (part.slots.clone(), part.owner.is_some())).collect();
+    assert_eq!(of, [(0..1024, true), (2048..3072, true), (1024..2048, true), (3072..4096, true)]);
+    let stranger = worker(&place.cluster, LEASE);
+    assert_eq!(place.cluster.take(&stranger, 2), Ok(None), "the owner has not given it back");
+    // The new partition has the keys of the old one, and sends to both parts.
+    let mut new = place.store(2);
+    assert_eq!(new.get(b"s/time"), Ok(Some(b"5".to_vec())));
+    sends.transit.sends = [(1, b"c".to_vec()), (3, b"d".to_vec())].into_iter().collect();
+    new.commit(&sends).expect("a commit");
+    let come = |to: Partition| -> Vec<Vec<u8>> {
+        let all = place.cluster.arrivals(&[to], &[]).expect("messages");
+        all.into_iter().map(|(_, arrival)| arrival.body).collect()
+    };
+    assert_eq!((come(1), come(3)), (vec![b"a".to_vec(), b"c".to_vec()], vec![b"b".to_vec(), b"d".to_vec()]));
+    drop(other);
+    let fewer = place.cluster.raise(3, b"s/", &divide);
+    assert!(matches!(fewer, Err(StoreError::Refused { .. })), "{fewer:?}");
+}
+
 /// Runs the program, without the environment's word on databases.
 fn durable(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(DURABLE);
@@ -556,7 +631,8 @@ fn databases_without_a_fitting_schema_have_messages() {
     assert_eq!((code, said.starts_with("made a store of 3 partitions in ")), (0, true), "{said}");
     let (code, said) = ran(run(&["store", "init", &url]));
     assert_eq!((code, said.contains("has a store of 3 partitions already")), (0, true), "{said}");
-    refused(run(&["store", "init", &url, "--partitions", "4"]), 4, &["it has 3 partitions, and not 4"]);
+    let fewer = "it has 3 partitions, and they can become more and not fewer";
+    refused(run(&["store", "init", &url, "--partitions", "2"]), 4, &[fewer]);
     let (code, said) = ran(run(&verify));
     assert_eq!((code, said.as_str()), (0, "the store is whole: 0 instances, 0 keys, 0 bytes\n"));
     server.sql(&database, "update durable.cluster set format = 99");

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::cluster::raise;
 use crate::store::postgres::{Cluster, Init, Patience, Right, Url};
 
 use super::USAGE;
@@ -28,7 +29,7 @@ pub fn warn(cluster: &Cluster) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Makes the schema of a cluster, and gives rights to roles.
+/// Makes the schema of a cluster, or gives the cluster more partitions, and gives rights to roles.
 pub fn init(asked: InitStore) -> Result<u8, Problem> {
     let url = url(&asked.url)?;
     let InitStore { partitions, worker, client, reader, .. } = asked;
@@ -36,11 +37,15 @@ pub fn init(asked: InitStore) -> Result<u8, Problem> {
     let grants = all.into_iter().flat_map(|(right, roles)| roles.into_iter().map(move |role| (right, role)));
     let grants: Vec<(Right, String)> = grants.collect();
     let made = Cluster::init(&url, &Init { partitions, grants: grants.clone() }, &Patience::of(REACH))?;
-    let partitions = made.about.partitions;
-    let of = if partitions == 1 { "1 partition".to_string() } else { format!("{partitions} partitions") };
-    note(&match made.was_there {
-        true => format!("{url} has a store of {of} already"),
-        false => format!("made a store of {of} in {url}"),
+    let of = |count| if count == 1 { "1 partition".to_string() } else { format!("{count} partitions") };
+    let known = made.about.partitions;
+    note(&match partitions.filter(|wanted| *wanted > known) {
+        Some(wanted) => {
+            let raised = raise(&place::open(&url)?, wanted)?;
+            format!("the store in {url} has {} now, after {}", of(raised.now), raised.before)
+        }
+        None if made.was_there => format!("{url} has a store of {} already", of(known)),
+        None => format!("made a store of {} in {url}", of(known)),
     });
     for (right, role) in grants {
         let what = match right {

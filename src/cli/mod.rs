@@ -106,7 +106,7 @@ fn forgotten_run(error: &clap::Error) -> Option<&str> {
 fn dispatch(command: Command) -> Result<u8, Problem> {
     match command {
         Command::Run(run) => match place::url(&run.store.store)? {
-            Some(url) => private::run(&url, &run),
+            Some(url) => private::run(&url, run),
             None => run::run(run),
         },
         Command::Resume(resume) => run::resume(resume),

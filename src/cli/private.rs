@@ -1,27 +1,27 @@
 //! `durable run` on a store in a database: the process owns a partition for its script.
 
-use crate::api::{HostSession, Queries};
+use crate::api::{End, HostSession, Queries};
 use crate::cluster::{Client, LAYOUT, Private};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{InstanceRecord, placement};
-use crate::host::Settings;
+use crate::host::{HostError, Settings};
+use crate::kv::StoreError;
 use crate::store::postgres::{Cluster, Patience, Url};
 
-use super::STORE;
 use super::access::{self, Access};
-use super::arguments::Run;
+use super::arguments::{Run, WhenThere};
 use super::outcome::{Shows, wait_by};
 use super::place::{self, LEASE, process};
 use super::problem::{Problem, note};
-use super::run::{enter, finish, script, settings};
-use super::script::choose;
+use super::run::{ended, enter, script, settings, stop_on_signals};
+use super::script::{Script, choose};
 
 /// Runs a script in a partition that this process owns alone. If another process has the partition
 /// of the script's unfinished run, this one waits for its end.
-pub fn run(url: &Url, run: &Run) -> Result<u8, Problem> {
+pub fn run(url: &Url, mut run: Run) -> Result<u8, Problem> {
     let _exporter = super::telemetry::begin(&run.telemetry)?;
     run.id.as_deref().map_or(Ok(()), access::own_id)?;
-    let script = script(run)?;
+    let script = script(&run)?;
     place::open(url)?;
     let patience = Patience::endless();
     let cluster = Cluster::open(url, LAYOUT, &patience)?;
@@ -32,7 +32,7 @@ pub fn run(url: &Url, run: &Run) -> Result<u8, Problem> {
     };
     let partition = known.as_ref().and_then(|known| placement::pin(&known.id));
     let process = process();
-    let Some(private) = Private::take(&cluster, partition, &process, LEASE)? else {
+    let Some(mut private) = Private::take(&cluster, partition, &process, LEASE)? else {
         let id = known.map_or(name, |known| known.id);
         note(&format!("another process runs {id}; waiting for it"));
         return wait_by(Access::Cluster(Box::new(store)), &id, run.json, Shows::Results);
@@ -41,17 +41,48 @@ pub fn run(url: &Url, run: &Run) -> Result<u8, Problem> {
         Some(known) => known.id.clone(),
         None => format!("{name}!{}", private.partition()),
     };
-    let settings = Settings { lease: Some(private.lease()), ..settings(run, script.permissions.clone()) };
-    let mut session = HostSession::new(private.store(&patience)?, settings);
-    session.host.place(private.placement());
-    session.host.recover(Some(&id))?;
-    let shows = enter(&mut session.host, run, script, &id, known)?;
-    private.pass_on(session.host.handle()).map_err(|error| {
-        Problem::new(STORE, format!("no thread for messages: {}", crate::os::reason(&error)))
-    })?;
-    let code = finish(session, &[id], run.json, shows);
+    let mut known = known;
+    let code = loop {
+        let settings =
+            Settings { lease: Some(private.lease()), ..settings(&run, script.permissions.clone()) };
+        let mut session = HostSession::new(private.store(&patience)?, settings);
+        session.host.place(private.placement());
+        let (ran, shows) = match work(&mut session, &private, (&run, &script), &id, known) {
+            Ok(worked) => worked,
+            Err(problem) => break Err(problem),
+        };
+        let Err(HostError::Store(StoreError::Fenced { .. })) = &ran else {
+            break ended(session, ran, &[id], run.json, shows);
+        };
+        // Partitions were split, or this process stood still for longer than its lease.
+        session.close()?;
+        if !private.again()? {
+            note(&format!("another process goes on with {id}; waiting for it"));
+            return wait_by(Access::Cluster(Box::new(store)), &id, run.json, Shows::Results);
+        }
+        known = store.instance(&id)?;
+        if known.as_ref().is_some_and(|known| !known.status.is_ended()) {
+            // This run has begun it.
+            run.if_exists = WhenThere::Join;
+        }
+    };
     private.end()?;
     code
+}
+
+/// Recovers the partition, and works on the script until it has ended or something prevents that.
+fn work(
+    session: &mut HostSession,
+    private: &Private,
+    (run, script): (&Run, &Script),
+    id: &str,
+    known: Option<InstanceRecord>,
+) -> Result<(Result<End, HostError>, Shows), Problem> {
+    session.host.recover(Some(id))?;
+    let shows = enter(&mut session.host, run, script.clone(), id, known)?;
+    private.pass_on(session.host.handle());
+    stop_on_signals(&session.host);
+    Ok((session.run(), shows))
 }
 
 /// Returns the script's instance of an id, with or without the number of its partition.

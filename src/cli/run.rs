@@ -10,7 +10,7 @@ use crate::engine::query::InstanceFilter;
 use crate::engine::{
     Ending, InstanceRecord, Known, Lifecycle, Quotas, Retention, SCHEDULES, SCRIPT, Status, known_id,
 };
-use crate::host::{self, Groups, Host, Settings};
+use crate::host::{self, Groups, Host, HostError, Settings};
 use crate::machine::{Data, IfExists, Image, Value, json as values};
 use crate::permissions::Permissions;
 use crate::resident;
@@ -327,6 +327,17 @@ pub(super) fn finish(
     }
     resident::begin_phase();
     let ran = session.run();
+    ended(session, ran, ids, as_json, shows)
+}
+
+/// Shows how the instances of a run ended, and closes the store.
+pub(super) fn ended(
+    session: HostSession,
+    ran: Result<End, HostError>,
+    ids: &[String],
+    as_json: bool,
+    shows: Shows,
+) -> Result<u8, Problem> {
     resident::begin_phase();
     let host = &session.host;
     let mut code = 0;

@@ -13,6 +13,7 @@ use super::problem::{Problem, note};
 use super::{FAILED, USAGE, access};
 
 /// A script that is ready to run.
+#[derive(Clone)]
 pub struct Script {
     pub file: String,
     pub args: Data,

@@ -57,7 +57,7 @@ pub fn serve(url: &Url, serve: &Serve) -> Result<u8, Problem> {
     });
     let http = match serve.http.http {
         Some(_) => {
-            let handle = Router::begin(Client::new(cluster.clone(), note), &worker).map_err(|error| {
+            let handle = Router::begin(Client::new(cluster.clone(), note), &mut worker).map_err(|error| {
                 Problem::new(STORE, format!("no thread for clients: {}", crate::os::reason(&error)))
             })?;
             let folder = folder().ok_or_else(|| {

@@ -8,18 +8,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::{Answer, Command, Queries, Query, QueryError, Reply, Starting, Upgrading, answered};
-use crate::engine::{Address, Placement, SlotRange, read_record};
+use crate::engine::{Address, Placement, read_record};
 use crate::host::unique;
 use crate::kv::{Partition, Reader, StoreError};
-use crate::store::postgres::{Cluster, Overview, PartitionState};
+use crate::store::postgres::{Cluster, Overview};
 
 use super::hints::{Hint, Hints};
-use super::news::Owners;
+use super::news::{Owners, placement};
 
 /// The first and the longest time between two looks for an answer.
 const FIRST: Duration = Duration::from_millis(1);
@@ -32,8 +31,6 @@ pub struct Client {
     cluster: Cluster,
     reader: Reader,
     hints: Option<Hints>,
-    /// The slots and the owners of the partitions, as they were last read.
-    placement: Mutex<Option<Placement>>,
     owners: Owners,
     /// Tells people something that they should know while they wait.
     note: Box<dyn Fn(&str) + Send + Sync>,
@@ -75,10 +72,14 @@ impl Client {
             reader: cluster.reader(),
             cluster,
             hints: Hints::open(any).ok(),
-            placement: Mutex::new(None),
             owners: Owners::default(),
             note: Box::new(note),
         }
+    }
+
+    /// Uses the owners that a worker of this process reads.
+    pub(super) fn with(self, owners: Owners) -> Client {
+        Client { owners, ..self }
     }
 
     /// Has a command carried out by the owner of the partition that it concerns. The reply comes
@@ -147,12 +148,7 @@ impl Client {
         let overview = self.cluster.overview()?;
         self.owners.set(&overview);
         let placement = placement(Partition::MAX, &overview)?;
-        *self.placement() = Some(placement.clone());
         Ok((overview, placement))
-    }
-
-    fn placement(&self) -> MutexGuard<'_, Option<Placement>> {
-        self.placement.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives an instance that is to begin under the next id of a name an id of its own: no
@@ -184,24 +180,29 @@ impl Client {
     }
 
     fn place(&self, address: &Address) -> Result<Partition, ClientError> {
-        let known = self.placement().clone();
-        let placement = known.map_or_else(|| self.look().map(|(_, placement)| placement), Ok)?;
+        let placement =
+            self.owners.placement().map_or_else(|| self.look().map(|(_, placement)| placement), Ok)?;
         Ok(placement.partition_of(address))
     }
 
     /// Upgrades instances, each in its partition. The judgements are in the order of the ids.
     fn upgrade(&self, upgrading: Upgrading) -> Result<Reply, ClientError> {
-        let mut by_partition = BTreeMap::<Partition, Vec<usize>>::new();
-        for (at, id) in upgrading.ids.iter().enumerate() {
-            by_partition.entry(self.place(&Address::instance(id))?).or_default().push(at);
-        }
         let mut judged = BTreeMap::new();
-        for (partition, places) in by_partition {
-            let ids = places.iter().map(|at| upgrading.ids[*at].clone()).collect();
-            let part = Upgrading { ids, ..upgrading.clone() };
-            match self.send(partition, &Command::Upgrade(Box::new(part)))? {
-                Reply::Judged(judgements) => judged.extend(places.into_iter().zip(judgements)),
-                other => return Ok(other),
+        let mut left: Vec<usize> = (0..upgrading.ids.len()).collect();
+        while !left.is_empty() {
+            let by_partition = self.by_partition(&left, |at| Address::instance(&upgrading.ids[*at]))?;
+            left.clear();
+            for (partition, places) in by_partition {
+                let ids = places.iter().map(|at| upgrading.ids[*at].clone()).collect();
+                let part = Upgrading { ids, ..upgrading.clone() };
+                match self.send(partition, &Command::Upgrade(Box::new(part)))? {
+                    Reply::Judged(judgements) => judged.extend(places.into_iter().zip(judgements)),
+                    Reply::Moved => left.extend(places),
+                    other => return Ok(other),
+                }
+            }
+            if !left.is_empty() {
+                self.look()?;
             }
         }
         Ok(Reply::Judged(judged.into_values().collect()))
@@ -209,24 +210,44 @@ impl Client {
 
     /// Purges instances, each in its partition. Nothing is purged if one of them does not exist.
     fn purge(&self, ids: Vec<String>, force: bool) -> Result<Reply, ClientError> {
-        let mut by_partition = BTreeMap::<Partition, Vec<String>>::new();
-        for id in ids {
-            match read_record(&self.reader, &id) {
-                Ok(Some(_)) => by_partition.entry(self.place(&Address::instance(&id))?).or_default().push(id),
+        for id in &ids {
+            match read_record(&self.reader, id) {
+                Ok(Some(_)) => {}
                 Ok(None) => return Ok(Reply::Unknown),
                 Err(error) => return Ok(Reply::Refused(error.to_string())),
             }
         }
-        let mut removed = 0;
-        for (partition, ids) in by_partition {
-            match self.send(partition, &Command::Purge { ids, force })? {
-                Reply::Removed(count) => removed += count,
-                // Purged by somebody else meanwhile.
-                Reply::Unknown => {}
-                other => return Ok(other),
+        let (mut removed, mut left) = (0, ids);
+        while !left.is_empty() {
+            let by_partition = self.by_partition(&left, |id| Address::instance(id))?;
+            left.clear();
+            for (partition, ids) in by_partition {
+                match self.send(partition, &Command::Purge { ids: ids.clone(), force })? {
+                    Reply::Removed(count) => removed += count,
+                    // Purged by somebody else meanwhile.
+                    Reply::Unknown => {}
+                    Reply::Moved => left.extend(ids),
+                    other => return Ok(other),
+                }
+            }
+            if !left.is_empty() {
+                self.look()?;
             }
         }
         Ok(Reply::Removed(removed))
+    }
+
+    /// Sorts instances by their partitions.
+    fn by_partition<T: Clone>(
+        &self,
+        all: &[T],
+        address: impl Fn(&T) -> Address,
+    ) -> Result<BTreeMap<Partition, Vec<T>>, ClientError> {
+        let mut by_partition = BTreeMap::<Partition, Vec<T>>::new();
+        for one in all {
+            by_partition.entry(self.place(&address(one))?).or_default().push(one.clone());
+        }
+        Ok(by_partition)
     }
 }
 
@@ -234,17 +255,6 @@ impl Queries for Client {
     fn query(&self, query: Query) -> Result<Answer, QueryError> {
         Ok(answered(&self.reader, &query)?)
     }
-}
-
-/// Returns the place of a partition among those that were read.
-pub(super) fn placement(own: Partition, overview: &Overview) -> Result<Placement, StoreError> {
-    let range = |state: &PartitionState| SlotRange {
-        lo: state.slots.start,
-        hi: state.slots.end,
-        partition: state.partition,
-    };
-    let ranges = overview.partitions.iter().map(range).collect();
-    Placement::new(own, ranges).map_err(|what| StoreError::Damaged { what })
 }
 
 /// Returns an id that no other instance has, for example `transfer-0f3k9a1c`.

@@ -19,6 +19,7 @@ mod postman;
 mod private;
 mod router;
 mod shares;
+mod split;
 mod worker;
 
 pub use client::{Client, ClientError};
@@ -27,4 +28,5 @@ pub use overview::overview;
 pub use private::Private;
 pub use router::Router;
 pub use shares::shares;
+pub use split::raise;
 pub use worker::{Stopper, Worker, WorkerOptions};

@@ -3,19 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::engine::{Placement, SlotRange};
 use crate::host::Reads;
-use crate::kv::{Batch, Partition};
+use crate::kv::{Batch, Partition, StoreError};
 use crate::store::postgres::{Cluster, Overview, PartitionState};
 
 use super::hints::{Hint, Hints};
 use super::postman::Postman;
 
-/// The addresses of the workers that own partitions, as far as they are known. Clones share them.
+/// The slots of the partitions, and the addresses of the workers that own them, as they were last
+/// read. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Owners {
-    addresses: Arc<Mutex<BTreeMap<Partition, SocketAddr>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Default)]
+struct Known {
+    addresses: BTreeMap<Partition, SocketAddr>,
+    placement: Option<Placement>,
 }
 
 impl Owners {
@@ -27,16 +35,25 @@ impl Owners {
             Some((state.partition, worker.address.parse().ok()?))
         };
         let addresses = overview.partitions.iter().filter_map(address).collect();
-        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+        *self.known() = Known { addresses, placement: placement(Partition::MAX, overview).ok() };
     }
 
     /// Returns the addresses of all workers that own partitions.
     pub fn all(&self) -> BTreeSet<SocketAddr> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+        self.known().addresses.values().copied().collect()
     }
 
     pub fn of(&self, partition: Partition) -> Option<SocketAddr> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).copied()
+        self.known().addresses.get(&partition).copied()
+    }
+
+    /// Returns the places of everything, from outside of all partitions.
+    pub fn placement(&self) -> Option<Placement> {
+        self.known().placement.clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -48,6 +65,25 @@ pub(super) struct News {
     pub owners: Owners,
     /// The reads of this process, whose followers learn of changes.
     pub reads: Reads,
+}
+
+/// Returns the place of a partition among those that were read.
+pub(super) fn placement(own: Partition, overview: &Overview) -> Result<Placement, StoreError> {
+    let range = |state: &PartitionState| SlotRange {
+        lo: state.slots.start,
+        hi: state.slots.end,
+        partition: state.partition,
+    };
+    let ranges = overview.partitions.iter().map(range).collect();
+    Placement::new(own, ranges).map_err(|what| StoreError::Damaged { what })
+}
+
+/// Lets followers read everything again when partitions that are not here have written. `before` is
+/// the number of their commits that was known, and `now` the one that is.
+pub(super) fn note_others(reads: &Reads, before: &mut u64, now: u64) {
+    if std::mem::replace(before, now) != now {
+        reads.has_gap();
+    }
 }
 
 impl News {
@@ -90,5 +126,30 @@ impl News {
             self.sent_to(*to);
         }
         self.reads.changed(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::kv::{MemoryTree, Reader};
+
+    use super::*;
+
+    /// Commits of others are a gap for a follower, also for one who comes back after a long time.
+    #[test]
+    fn whoever_follows_reads_again_after_commits_of_others() {
+        let reads = Reads::new(Reader::new(MemoryTree::default()));
+        let news = |since| reads.news(since, Duration::ZERO).expect("the host is there");
+        let (mut known, first) = (3, news(None).followed);
+        note_others(&reads, &mut known, 3);
+        assert!(news(Some(first)).is_empty(), "nothing was written");
+        note_others(&reads, &mut known, 4);
+        let second = news(Some(first));
+        assert!(second.has_gap);
+        reads.forget_followers();
+        note_others(&reads, &mut known, 9);
+        assert!(news(Some(second.followed)).has_gap, "others have written while nobody asked");
     }
 }

@@ -86,6 +86,8 @@ fn run(work: Work, handles: &Sender<Handle>) -> Result<(), HostError> {
     host.recover(None)?;
     news.postman.add(partition, handle);
     let result = host.run();
+    news.postman.remove(partition);
+    host.give_back();
     // A host that was deposed releases nothing.
     let ended = host.into_store().end();
     match result {

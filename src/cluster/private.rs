@@ -14,10 +14,9 @@ use crate::host::{Handle, Lease, unique};
 use crate::kv::{Cause, Partition, SharedStore, StoreError};
 use crate::store::postgres::{Cluster, Ownership, PartitionStore, Patience};
 
-use super::client::placement;
 use super::heart::Heart;
 use super::leases::Leases;
-use super::news::News;
+use super::news::{News, placement};
 
 /// A private partition of this process.
 pub struct Private {
@@ -25,6 +24,7 @@ pub struct Private {
     worker: String,
     ownership: Ownership,
     placement: Placement,
+    leases: Leases,
     lease: Lease,
     news: News,
     is_over: Arc<AtomicBool>,
@@ -69,7 +69,25 @@ impl Private {
         let placement = placement(ownership.partition, &cluster.overview()?)?;
         let lease = leases.add(ownership.partition, ownership.epoch);
         let cluster = cluster.clone();
-        Ok(Some(Private { cluster, worker, ownership, placement, lease, news, is_over }))
+        news.begin(&cluster).map_err(|error| StoreError::Transient {
+            what: "the system gives no thread for messages".into(),
+            source: Some(Cause::new(error)),
+        })?;
+        Ok(Some(Private { cluster, worker, ownership, placement, leases, lease, news, is_over }))
+    }
+
+    /// Takes the partition anew, after this process could not write any more: partitions were split,
+    /// or the lease was over for a while. Returns false if another process has it.
+    pub fn again(&mut self) -> Result<bool, StoreError> {
+        let partition = self.ownership.partition;
+        self.news.postman.remove(partition);
+        self.leases.remove(partition);
+        let Some(ownership) = self.cluster.take(&self.worker, partition)? else { return Ok(false) };
+        // The slots are read last: after another split, this ownership can't write.
+        self.placement = placement(partition, &self.cluster.overview()?)?;
+        self.lease = self.leases.add(partition, ownership.epoch);
+        self.ownership = ownership;
+        Ok(true)
     }
 
     pub fn partition(&self) -> Partition {
@@ -92,10 +110,8 @@ impl Private {
     }
 
     /// Passes on what is sent to the partition, from now on.
-    pub fn pass_on(&self, host: Handle) -> std::io::Result<()> {
-        self.news.begin(&self.cluster)?;
+    pub fn pass_on(&self, host: Handle) {
         self.news.postman.add(self.ownership.partition, host);
-        Ok(())
     }
 
     /// Gives the partition back. One that has nothing more to do is removed.

@@ -30,10 +30,10 @@ pub struct Router {
 }
 
 impl Router {
-    /// Returns a handle for the clients of a worker's process.
-    pub fn begin(client: Client, worker: &Worker) -> io::Result<Handle> {
+    /// Returns a handle for the clients of a worker's process. Call this before [`Worker::run`].
+    pub fn begin(client: Client, worker: &mut Worker) -> io::Result<Handle> {
         let (handle, messages) = Handle::channel();
-        let postman = worker.postman();
+        let (client, postman) = (client.with(worker.owners()), worker.postman());
         let router = Arc::new(Router { client, postman, waiting: AtomicUsize::new(0) });
         let route = move || {
             for message in messages {
@@ -43,6 +43,7 @@ impl Router {
             }
         };
         thread::Builder::new().name("router".into()).spawn(route)?;
+        worker.route_by(handle.clone());
         Ok(handle)
     }
 

@@ -12,17 +12,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::host::{Callbacks, HostError, Reads, Settings, Terminal, unique};
+use crate::engine::{OWN, Placement};
+use crate::host::{Callbacks, Handle, HostError, Reads, Settings, Terminal, unique};
 use crate::kv::{Cause, Partition, StoreError};
-use crate::store::postgres::{Cluster, Overview, PartitionState, Patience, WorkerState};
+use crate::store::postgres::{Cluster, Overview, Ownership, PartitionState, Patience, WorkerState};
 
 use super::claims::Claiming;
-use super::client::placement;
 use super::heart::{BEATS, Heart};
 use super::hints::Hint;
 use super::leases::Leases;
 use super::market::Market;
-use super::news::News;
+use super::news::{News, Owners, note_others, placement};
 use super::partition::{Ended, Running, Work, is_deposed};
 use super::postman::Postman;
 use super::shares::shares;
@@ -37,6 +37,8 @@ const FOLLOWED: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(10);
 /// The number of looks between two removals of old answers.
 const PRUNE: u32 = 600;
+/// The number of looks between two removals of private partitions at rest.
+const TIDY: u32 = 5;
 
 /// The options of a worker.
 #[derive(Clone)]
@@ -68,6 +70,8 @@ pub struct Worker {
     /// for never: a person must act.
     failed: BTreeMap<Partition, Option<Instant>>,
     ended: (Sender<Ended>, Receiver<Ended>),
+    /// The partitions that could not write any more, until it is known why.
+    deposed: Vec<Partition>,
     looks: u32,
     /// The number of commits of the partitions that are not here.
     others: u64,
@@ -142,6 +146,7 @@ impl Worker {
             market: None,
             failed: BTreeMap::new(),
             ended: channel(),
+            deposed: Vec::new(),
             looks: 0,
             others: 0,
             terminal: Terminal::new(),
@@ -163,6 +168,15 @@ impl Worker {
         self.options.settings.callbacks = callbacks;
     }
 
+    /// Has somebody pass on the commands of this process that come to the wrong partition.
+    pub(super) fn route_by(&mut self, router: Handle) {
+        self.options.settings.router = Some(router);
+    }
+
+    pub(super) fn owners(&self) -> Owners {
+        self.news.owners.clone()
+    }
+
     pub(super) fn postman(&self) -> Postman {
         self.news.postman.clone()
     }
@@ -178,7 +192,15 @@ impl Worker {
             self.stopper.wait(wait);
             self.take_ended();
             wait = match self.cluster.overview() {
-                Ok(overview) => self.look(&overview),
+                Ok(overview) => {
+                    if let Err(error) = overview.check() {
+                        // A newer version has changed the schema, so its workers take over.
+                        self.stopper.stop();
+                        self.hand_over()?;
+                        return Err(error);
+                    }
+                    self.look(&overview)
+                }
                 // The hosts keep what they have, and wait for the database as well.
                 Err(error) => {
                     self.terminal.log("warn", &format!("{error}; trying again"));
@@ -225,6 +247,7 @@ impl Worker {
         }
         self.news.owners.set(overview);
         self.note_others(overview);
+        self.note_deposed(overview);
         let alive: Vec<String> = overview
             .workers
             .iter()
@@ -238,27 +261,36 @@ impl Worker {
         let mut wanted = shares(&alive, &numbers(common));
         wanted.extend(shares(&alive, &numbers(private)));
         self.drop_lost(overview);
-        let mut give_back = Vec::new();
+        let (mut give_back, mut taken) = (Vec::new(), Vec::new());
         let mut waits = false;
-        let mut took = false;
         for state in &overview.partitions {
             let is_mine = wanted.get(&state.partition) == Some(&self.id);
             let runs = self.running.contains_key(&state.partition);
-            if runs && !is_mine && !is_private(state) {
+            // What was split off from a partition of this worker is its own, and may be another's share.
+            let has = runs || state.owner.as_ref() == Some(&self.id);
+            if has && !is_mine && !is_private(state) {
                 give_back.push(state.partition);
             } else if !runs && is_mine && self.may_try(state.partition) {
                 let other = state.owner.as_ref().filter(|owner| **owner != self.id);
                 match other {
                     Some(owner) if overview.is_alive(owner) => waits |= !is_private(state),
-                    _ => took |= self.take(state.partition, overview),
+                    _ => taken.extend(self.take(state.partition)),
                 }
             }
         }
         if !give_back.is_empty() {
             self.give_back(&give_back);
         }
+        let took = !taken.is_empty();
+        if took {
+            self.begin(taken);
+        }
         if took || !give_back.is_empty() {
             self.tell_others(overview);
+        }
+        if self.looks.is_multiple_of(TIDY) && overview.partitions.iter().any(|state| self.has_private(state))
+        {
+            self.remove_resting();
         }
         let look = LOOK.min(self.options.lease / BEATS);
         let look = if self.news.reads.is_followed() { FOLLOWED.min(look) } else { look };
@@ -268,9 +300,37 @@ impl Worker {
     /// Lets followers read everything again when other workers have written.
     fn note_others(&mut self, overview: &Overview) {
         let others = overview.partitions.iter().filter(|state| !self.running.contains_key(&state.partition));
-        let commits = others.map(|state| state.commits).sum();
-        if std::mem::replace(&mut self.others, commits) != commits && self.news.reads.is_followed() {
-            self.news.reads.has_gap();
+        note_others(&self.news.reads, &mut self.others, others.map(|state| state.commits).sum());
+    }
+
+    /// Tells people of partitions that others have taken over. After a split, the worker takes its own
+    /// ones anew.
+    fn note_deposed(&mut self, overview: &Overview) {
+        for partition in std::mem::take(&mut self.deposed) {
+            let mut states = overview.partitions.iter();
+            let owner =
+                states.find(|state| state.partition == partition).and_then(|state| state.owner.as_ref());
+            if owner.is_some_and(|owner| *owner != self.id) {
+                self.terminal.log("warn", &StoreError::Fenced { partition }.to_string());
+            }
+        }
+    }
+
+    fn has_private(&self, state: &PartitionState) -> bool {
+        is_private(state) && self.running.contains_key(&state.partition)
+    }
+
+    /// Removes the private partitions that have nothing more to do. They come back when something is
+    /// sent to them.
+    fn remove_resting(&mut self) {
+        let Ok(resting) = self.cluster.resting(&self.id, &[OWN]) else { return };
+        let resting: Vec<Partition> =
+            resting.into_iter().filter(|partition| self.running.contains_key(partition)).collect();
+        self.stop_work(&resting);
+        for partition in resting {
+            if !self.cluster.remove_private(&self.id, partition, &[OWN]).unwrap_or(false) {
+                self.release(&[partition]);
+            }
         }
     }
 
@@ -282,25 +342,42 @@ impl Worker {
         }
     }
 
-    /// Takes a partition and begins to work on it. Returns whether it did.
-    fn take(&mut self, partition: Partition, overview: &Overview) -> bool {
-        let placement = match placement(partition, overview) {
-            Ok(placement) => placement,
-            Err(error) => {
-                self.fail(partition, &error.to_string(), None);
-                return false;
-            }
-        };
-        let ownership = match self.cluster.take(&self.id, partition) {
-            Ok(Some(ownership)) => ownership,
-            // Another worker was faster, or the lease is over.
-            Ok(None) => return false,
+    /// Takes a partition.
+    fn take(&mut self, partition: Partition) -> Option<Ownership> {
+        match self.cluster.take(&self.id, partition) {
+            // `None`: another worker was faster, or the lease is over.
+            Ok(taken) => taken,
             Err(error) => {
                 self.fail(partition, &error.to_string(), Some(AGAIN));
-                return false;
+                None
             }
-        };
-        let epoch = ownership.epoch;
+        }
+    }
+
+    /// Begins to work on partitions that were taken. The slots are read after that: if partitions are
+    /// split before the work begins, these ones can't be written.
+    fn begin(&mut self, taken: Vec<Ownership>) {
+        let overview = self.cluster.overview();
+        if let Ok(overview) = &overview {
+            self.news.owners.set(overview);
+        }
+        for ownership in taken {
+            let partition = ownership.partition;
+            let placed = overview.as_ref().map_err(Clone::clone);
+            match placed.and_then(|overview| placement(partition, overview)) {
+                Ok(placement) => self.begin_one(ownership, placement),
+                Err(error) => {
+                    self.fail(partition, &error.to_string(), Some(AGAIN));
+                    self.release(&[partition]);
+                }
+            }
+        }
+    }
+
+    fn begin_one(&mut self, ownership: Ownership, placement: Placement) {
+        let (partition, epoch) = (ownership.partition, ownership.epoch);
+        // The number of a private partition that was removed is used again, with fewer commits.
+        let folder = if ownership.slots.is_empty() { None } else { self.options.folder.clone() };
         let work = Work {
             cluster: self.cluster.clone(),
             ownership,
@@ -311,19 +388,17 @@ impl Worker {
                 stays: true,
                 ..self.options.settings.clone()
             },
-            folder: self.options.folder.clone(),
+            folder,
             patience: self.options.patience.clone(),
             news: self.news.clone(),
         };
         match Running::begin(work, self.ended.0.clone()) {
             Ok(running) => {
                 self.running.insert(partition, running);
-                true
             }
             Err(error) => {
                 self.fail(partition, &crate::os::reason(&error), Some(AGAIN));
                 self.release(&[partition]);
-                false
             }
         }
     }
@@ -350,8 +425,8 @@ impl Worker {
         }
         match result {
             Ok(()) => self.release(&[partition]),
-            // The new owner has it, and there is nothing to give back.
-            Err(error) if is_deposed(&error) => self.terminal.log("warn", &error.to_string()),
+            // There is nothing to give back.
+            Err(error) if is_deposed(&error) => self.deposed.push(partition),
             Err(error) => {
                 let again = match &error {
                     HostError::Store(StoreError::Restored { .. } | StoreError::Damaged { .. }) => None,

@@ -170,6 +170,16 @@ impl Command {
             Command::Deploy { .. } => return None,
         })
     }
+
+    /// Returns all instances and entities that the command concerns. One partition must have them
+    /// all to carry it out.
+    pub fn all_concerned(&self) -> Vec<Address> {
+        match self {
+            Command::Purge { ids, .. } => ids.iter().map(|id| Address::instance(id)).collect(),
+            Command::Upgrade(upgrading) => upgrading.ids.iter().map(|id| Address::instance(id)).collect(),
+            command => command.concerns().into_iter().collect(),
+        }
+    }
 }
 
 /// The reply to a command.

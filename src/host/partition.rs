@@ -8,7 +8,7 @@ use super::effects::{unique, unknown};
 use super::offers::{Attempt, CallOf, Finished, Offer, Offers};
 use super::settings::HostError;
 use super::workers::Job;
-use super::{Answer, Host, Lease};
+use super::{Answer, Host, Lease, Message};
 
 impl Host {
     /// Makes the store one of several partitions. Call this first.
@@ -21,10 +21,33 @@ impl Host {
         self.settings.lease.as_ref().is_none_or(Lease::holds)
     }
 
-    /// Whether another partition carries a command out, since partitions were split.
+    /// Carries a command out. If partitions were split and another one has to, nothing is done, and
+    /// the command goes there.
+    pub(super) fn command(&mut self, command: Command, to: Answer) -> Result<(), HostError> {
+        if !self.is_elsewhere(&command) {
+            return self.serving().carry_out(command, to);
+        }
+        match (&to, &self.settings.router) {
+            (Answer::Here(_), Some(router)) => router.pass(command, to),
+            _ => self.serving().reply(to, Reply::Moved),
+        }
+        Ok(())
+    }
+
+    /// Gives the commands that have come and were not begun back to the router. Call this when the host
+    /// has ended, and nothing more comes.
+    pub fn give_back(&mut self) {
+        let Some(router) = self.settings.router.clone() else { return };
+        while let Ok(message) = self.messages.try_recv() {
+            if let Message::Client { command, reply } = message {
+                router.pass(command, reply);
+            }
+        }
+    }
+
     fn is_elsewhere(&self, command: &Command) -> bool {
-        let concerns = command.concerns();
-        self.engine.placement.as_ref().zip(concerns).is_some_and(|(placement, at)| !placement.has(&at))
+        let placement = self.engine.placement.as_ref();
+        placement.is_some_and(|placement| !command.all_concerned().iter().all(|at| placement.has(at)))
     }
 
     /// Takes in something that was sent to the partition of this host.

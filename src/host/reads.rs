@@ -90,6 +90,12 @@ impl Reads {
         self.progress().is_followed()
     }
 
+    /// Makes the last question of a follower one of long ago.
+    #[cfg(test)]
+    pub(crate) fn forget_followers(&self) {
+        self.progress().asked = None;
+    }
+
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

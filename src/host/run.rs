@@ -41,7 +41,7 @@ pub struct Host {
     pub(super) engine: Engine,
     pub terminal: Terminal,
     pub(super) images: Images,
-    messages: Receiver<Message>,
+    pub(super) messages: Receiver<Message>,
     sender: Sender<Message>,
     pub(super) performers: Performers,
     clients: Clients,
@@ -480,7 +480,7 @@ impl Host {
             Message::Waits { job } => self.offer(*job),
             Message::Client { command, reply } => {
                 self.measures.queue.dec();
-                self.serving().carry_out(command, reply)?;
+                self.command(command, reply)?;
             }
             Message::Arrival(arrival) => self.arrival(arrival)?,
             Message::Written => {

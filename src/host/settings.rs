@@ -12,7 +12,7 @@ use crate::permissions::Permissions;
 
 use super::callbacks::Callbacks;
 use super::externs::Externs;
-use super::{Clock, Lease, Offers};
+use super::{Clock, Handle, Lease, Offers};
 
 /// The moment at which writes are made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Settings {
     pub lease: Option<Lease>,
     /// Where activities are offered that wait for a thread, if other processes may run them.
     pub offers: Option<Offers>,
+    /// Whoever passes commands of this process on to the partitions that they concern.
+    pub router: Option<Handle>,
 }
 
 /// The reason why the host stopped before everything was done. The instances in the store can be

@@ -12,7 +12,7 @@ use durable::engine::{
     Address, Ending, Engine, Event, Gate, Incoming, InstanceRecord, Leaving, Output, Placement, SCRIPT,
     StepId, Unwritten, look_up, read_record, recovery,
 };
-use durable::kv::{Partition, Source};
+use durable::kv::{Arrival, Partition, Source};
 use durable::machine::{Data, Image, Value};
 
 use super::Random;
@@ -80,7 +80,6 @@ struct Owner {
     placement: Placement,
     epoch: u64,
     token: u64,
-    map: u64,
     /// The number of the last commit that was acknowledged.
     number: u64,
     engine: Engine,
@@ -186,7 +185,7 @@ impl Cluster {
     /// Whether the owner has its partition by the database.
     fn is_owner(&self, owner: &Owner) -> bool {
         let part = &self.database.parts[&owner.part];
-        (part.epoch, part.token) == (owner.epoch, owner.token) && owner.map == self.database.map
+        (part.epoch, part.token) == (owner.epoch, owner.token)
     }
 
     fn is_over(&mut self) -> Result<bool, String> {
@@ -252,7 +251,7 @@ impl Cluster {
                 if let Some(backup) = self.backup.take() {
                     self.say("restore", String::new);
                     // A split is not undone: the number of partitions is the operator's.
-                    if backup.map == self.database.map {
+                    if backup.parts.len() == self.database.parts.len() {
                         self.database = backup;
                     }
                 }
@@ -265,8 +264,11 @@ impl Cluster {
                 self.database = before;
             }
             5 if splits && self.database.parts.len() < 6 => {
-                self.owners.retain(|owner| owner.part != part);
-                if let Some(new) = self.database.split(part) {
+                // Its owner may be dead, or not know yet.
+                if self.random.one_in(2) {
+                    self.owners.retain(|owner| owner.part != part);
+                }
+                if let Some(new) = self.database.split(part, &mut self.tokens) {
                     self.say("split", || format!("{part} into itself and {new}"));
                 }
             }
@@ -286,13 +288,12 @@ impl Cluster {
         let row = self.database.take_over(part, token);
         self.say("takeover", || format!("{part} epoch {} token {token}", row.epoch));
         let placement = self.database.placement(part);
-        let (number, map) = (row.last.0, self.database.map);
+        let number = row.last.0;
         let mut owner = Owner {
             part,
             placement: placement.clone(),
             epoch: row.epoch,
             token,
-            map,
             number,
             engine: Engine::new(),
             gate: Gate::default(),
@@ -310,7 +311,8 @@ impl Cluster {
             owner.engine.handle(Event::Begin { record, image: self.image.clone() }, self.now);
         }
         self.owners.push(owner);
-        Ok(())
+        // Until it has read what goes on, it does not rest.
+        self.outputs(self.owners.len() - 1)
     }
 
     fn recover(&self, owner: &mut Owner) -> Result<(), String> {
@@ -399,12 +401,19 @@ impl Cluster {
         let order = arrivals.iter().filter(|arrival| Some(arrival.receipt.source) == from_one);
         let others = arrivals.iter().filter(|arrival| Some(arrival.receipt.source) != from_one);
         let order: Vec<_> = if is_global { arrivals.iter().collect() } else { order.chain(others).collect() };
+        let mut taken: Vec<&Arrival> = Vec::new();
         for arrival in order {
-            let skips = left.entry(arrival.receipt.source).or_default();
-            *skips |= !is_global && self.random.one_in(4);
+            let source = arrival.receipt.source;
+            // What must come before this may be left for later, and then this is, too.
+            let is_first = |other: &&Arrival| self.database.comes_first(other.receipt.source, source);
+            let earlier = arrivals.iter().filter(is_first).count();
+            let is_early = earlier > taken.iter().copied().filter(is_first).count();
+            let skips = left.entry(source).or_default();
+            *skips |= !is_global && (is_early || self.random.one_in(4));
             if *skips {
                 continue;
             }
+            taken.push(arrival);
             let incoming = Incoming::read(arrival).map_err(|error| error.to_string())?;
             let owner = &mut self.owners[at];
             owner.cursor = owner.cursor.max(arrival.receipt.number);
@@ -444,7 +453,6 @@ impl Cluster {
             epoch: owner.epoch,
             token: owner.token,
             number: owner.number + 1,
-            map: owner.map,
             batch: writes.batch,
             serial: self.serial,
         };
@@ -578,7 +586,7 @@ impl Cluster {
                 self.lets_out(at)
             }
             // It drops its engine, and releases nothing.
-            Answer::Deposed | Answer::Moved => {
+            Answer::Deposed => {
                 let part = owner.part;
                 self.say("deposed", || format!("{answer:?}: an owner of {part}"));
                 self.owners.swap_remove(at);

@@ -21,8 +21,12 @@ pub enum Broken {
     /// What is sent has numbers of one sequence for all, in the order of requests, and a receiver
     /// reads after the last number that it has seen.
     GlobalSerial,
-    /// A partition is split while messages of it are on their way, and the messages to it stay.
-    SplitWithoutBarrier,
+    /// What waits for a partition that is split stays where it is.
+    SplitLeavesMail,
+    /// The owners of the other partitions go on after a split, with the old places.
+    SplitLeavesOwners,
+    /// What a partition sent before it was split may come after what the new partition sends.
+    SplitInAnyOrder,
     /// Only the epoch tells the owners of a partition apart.
     EpochWithoutToken,
 }
@@ -35,8 +39,6 @@ pub struct Commit {
     pub token: u64,
     /// The number of the commit. Those of a partition are consecutive.
     pub number: u64,
-    /// The version of the placement under which the batch was made.
-    pub map: u64,
     pub batch: Batch,
     /// The number in the sequence for all, which only [`Broken::GlobalSerial`] uses.
     pub serial: u64,
@@ -52,8 +54,6 @@ pub enum Answer {
     Deposed,
     /// The last commit is not the one before.
     Lost,
-    /// The placement has changed.
-    Moved,
     /// Something that the batch consumes is not there.
     TakenTwice,
 }
@@ -74,7 +74,8 @@ pub struct Database {
     /// What is on its way: receiver, sender and number.
     pub transit: BTreeMap<(Partition, Partition, u64), Vec<u8>>,
     pub ranges: Vec<SlotRange>,
-    pub map: u64,
+    /// The partition that each one was split off from.
+    pub origins: BTreeMap<Partition, Partition>,
     pub broken: Option<Broken>,
 }
 
@@ -82,7 +83,8 @@ impl Database {
     pub fn new(partitions: u16, broken: Option<Broken>) -> Database {
         let parts = (0..Partition::from(partitions)).map(|part| (part, Part::default())).collect();
         let ranges = durable::engine::placement::even(partitions.into());
-        Database { tree: MemoryTree::default(), parts, transit: BTreeMap::new(), ranges, map: 0, broken }
+        let (transit, origins) = (BTreeMap::new(), BTreeMap::new());
+        Database { tree: MemoryTree::default(), parts, transit, ranges, origins, broken }
     }
 
     pub fn placement(&self, own: Partition) -> Placement {
@@ -106,7 +108,6 @@ impl Database {
             () if !is_owner => Some(Answer::Deposed),
             () if last == request.number && (by == request.token || is_loose) => Some(Answer::Landed),
             () if last + 1 != request.number => Some(Answer::Lost),
-            () if self.map != request.map => Some(Answer::Moved),
             () => None,
         }
     }
@@ -164,13 +165,25 @@ impl Database {
         View { tree: &self.tree, placement: Some(placement) }
     }
 
-    /// Splits a partition, which has no owner, and returns the new one; `None` if messages of it
-    /// are on their way, since those of the new one could overtake them.
-    pub fn split(&mut self, part: Partition) -> Option<Partition> {
-        let barrier = self.broken != Some(Broken::SplitWithoutBarrier);
-        if barrier && self.transit.keys().any(|(_, from, _)| *from == part) {
-            return None;
+    /// Whether what one sender sent must come before what another one sends: the other was split off
+    /// from it.
+    pub fn comes_first(&self, one: Source, other: Source) -> bool {
+        let (Source::Partition(one), Source::Partition(mut other)) = (one, other) else { return false };
+        if self.broken == Some(Broken::SplitInAnyOrder) {
+            return false;
         }
+        while let Some(origin) = self.origins.get(&other) {
+            other = *origin;
+            if other == one {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Splits a partition, and returns the new one; `None` if it has one slot alone. Nobody can
+    /// commit any more before the partition was taken over anew.
+    pub fn split(&mut self, part: Partition, tokens: &mut u64) -> Option<Partition> {
         let new = self.parts.len() as Partition;
         let at = self.ranges.iter().position(|range| range.partition == part && range.hi - range.lo > 1)?;
         let SlotRange { lo, hi, .. } = self.ranges[at];
@@ -178,16 +191,22 @@ impl Database {
         self.ranges[at].hi = middle;
         self.ranges.push(SlotRange { lo: middle, hi, partition: new });
         self.parts.insert(new, Part::default());
-        self.map += 1;
+        self.origins.insert(new, part);
+        for (other, row) in &mut self.parts {
+            if self.broken != Some(Broken::SplitLeavesOwners) || *other == part {
+                *tokens += 1;
+                (row.epoch, row.token) = (row.epoch + 1, *tokens);
+            }
+        }
         // The new partition has reached the time and the lives of the old one, and knows what it
         // knew of deployments.
         let (from, to) = (self.placement(part), self.placement(new));
-        for key in [keys::LIFE, keys::TIME, keys::VERSIONS] {
+        for key in [keys::LIFE, keys::TIME, keys::DEPLOYMENTS, keys::CANONICAL] {
             if let Some(value) = self.tree.tree.get(&partition::key_of(Some(&from), key.to_vec())).cloned() {
                 self.tree.tree.insert(partition::key_of(Some(&to), key.to_vec()), value);
             }
         }
-        if barrier {
+        if self.broken != Some(Broken::SplitLeavesMail) {
             for ((_, sender, number), body) in self.taken_transit(part) {
                 for (receiver, body) in divide(&to, &body).expect("a body of this version") {
                     self.transit.insert((receiver, sender, number), body);

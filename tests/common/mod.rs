@@ -20,6 +20,7 @@ pub mod querying;
 pub mod sim;
 pub mod steps;
 pub mod tree;
+pub mod workers;
 pub mod worlds;
 
 use std::collections::VecDeque;

@@ -27,7 +27,8 @@ pub enum StoreCommand {
 pub struct InitStore {
     /// The URL of the database
     pub url: String,
-    /// The number of partitions: the most workers that the store can be spread over; default: 64
+    /// The number of partitions: the most workers that the store can be spread over; default: 64.
+    /// A store that is there gets more, while workers go on
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub partitions: Option<u32>,
     /// Give a role the rights of a worker

@@ -7,7 +7,7 @@ use crate::kv::StoreError;
 use super::cluster::Cluster;
 use super::pool::Rows;
 use super::reader::column;
-use super::scope::{SLOTS, own_slot};
+use super::scope::{LIFE, SLOTS, own_slot};
 
 const QUEUED: &str = "select slot, k from durable.queue";
 const LOST_MAIL: &str = "select dest, count(*) from durable.transit
@@ -41,7 +41,8 @@ impl Cluster {
             let (slot, key): (i32, &[u8]) = (column(&row, 0)?, column(&row, 1)?);
             let slot = slot as u32;
             let is_right = self.layout().slot(key).is_none_or(|right| right == slot);
-            if !is_right || (slot >= SLOTS && !own.contains(&slot)) {
+            let has_home = slot < SLOTS || own.contains(&slot) || key == LIFE;
+            if !is_right || !has_home {
                 let shown = String::from_utf8_lossy(key);
                 found.push(format!("{shown} is in slot {slot}, where no partition finds it"));
             }

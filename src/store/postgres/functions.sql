@@ -2,6 +2,26 @@
 -- and functions of the system alone. Every statement of a function sees what is committed when the
 -- statement begins, so what follows a lock sees everything of the lock's last holder.
 
+-- Keeps partitions that have no slots of the range from going before this transaction ends. One that
+-- is gone comes back, since something is sent to it.
+create or replace function durable.keep(p_parts int[]) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+declare
+    v_part int;
+begin
+    for v_part in select distinct kept.part from unnest(p_parts) as kept (part)
+        where not exists (select from durable.part where part.part = kept.part and part.hi > 0)
+        order by kept.part
+    loop
+        loop
+            perform from durable.part where part.part = v_part for key share;
+            exit when found;
+            insert into durable.part (part, lo, hi) values (v_part, 0, 0) on conflict (part) do nothing;
+        end loop;
+    end loop;
+end $$;
+
 -- Writes a batch of a partition. Returns `ok` or `landed` if the batch is in the database, by this
 -- call or by an earlier one of the same batch; `deposed` if the caller owns the partition no more;
 -- and `lost` with the number of the last commit if the database lacks commits of the caller. Raises
@@ -57,6 +77,10 @@ begin
             where queue.slot = gone.slot and queue.k = gone.k;
     end if;
     if cardinality(p_dests) > 0 then
+        if exists (select from unnest(p_dests) as sent (dest)
+            where not exists (select from durable.part where part.part = sent.dest and part.hi > 0)) then
+            perform durable.keep(p_dests);
+        end if;
         insert into durable.transit (dest, src, n, body)
             select sent.dest, p_part, p_n, sent.body from unnest(p_dests, p_bodies) as sent (dest, body);
     end if;
@@ -121,13 +145,14 @@ begin
 end $$;
 
 -- Takes a partition that is free, or is the worker's own already. Returns no row if another worker
--- has it, or if this worker's own lease is over.
+-- has it, or if this worker's own lease is over. A partition without slots that is gone comes back.
 create or replace function durable.take(p_worker uuid, p_part int)
 returns table (epoch bigint, token text, n bigint, lo int, hi int, incarnation bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_owner uuid;
 begin
+    perform durable.keep(array[p_part]);
     select part.owner into v_owner from durable.part where part.part = p_part for no key update;
     if not found or (v_owner is distinct from p_worker and not durable.is_free(v_owner)) then
         return;
@@ -249,7 +274,8 @@ begin
 end $$;
 
 -- Removes a private partition of a worker. Keys that begin with one of the idle prefixes go with
--- it. Returns false if anything else of it is left.
+-- it, except the life: if the partition comes back, no instance has the life of an earlier one with
+-- its id. Returns false if anything else of the partition is left.
 create or replace function durable.remove_private(p_worker uuid, p_part int, p_idle bytea[]) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -260,20 +286,18 @@ begin
             where substr(queue.k, 1, length(idle.prefix)) = idle.prefix)) then
         return false;
     end if;
-    delete from durable.queue where queue.slot = 4096 + p_part;
+    delete from durable.queue where queue.slot = 4096 + p_part and queue.k <> convert_to('s/life', 'UTF8');
     delete from durable.commits where commits.part = p_part;
     delete from durable.part where part.part = p_part;
     return true;
 end $$;
 
--- Sends a client's request to a partition, once for each number.
+-- Sends a client's request to a partition, once for each number. A private partition that is gone
+-- comes back.
 create or replace function durable.send(p_n bigint, p_dest int, p_body bytea) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    perform from durable.part where part.part = p_dest;
-    if not found then
-        return false;
-    end if;
+    perform durable.keep(array[p_dest]);
     insert into durable.request (n, at) values (p_n, clock_timestamp()) on conflict (n) do nothing;
     if found then
         insert into durable.transit (dest, src, n, body) values (p_dest, -1, p_n, p_body);

@@ -13,6 +13,7 @@ use crate::kv::{Partition, StoreError};
 use super::cluster::Cluster;
 use super::pool::Rows;
 use super::reader::column;
+use super::schema::check;
 
 const ENROLL: &str =
     "select durable.enroll($1::text::uuid, $2, $3, $4, make_interval(secs => $5::float8 / 1000))";
@@ -22,6 +23,13 @@ const RELEASE: &str = "select durable.release($1::text::uuid, $2)";
 const LEAVE: &str = "select durable.leave($1::text::uuid)";
 const ADD_PRIVATE: &str = "select durable.add_private()";
 const REMOVE_PRIVATE: &str = "select durable.remove_private($1::text::uuid, $2, $3)";
+const RESTING: &str = "
+    select part.part from durable.part where part.owner = $1::text::uuid and part.hi = 0
+        and not exists (select from durable.transit where transit.dest = part.part)
+        and not exists (select from durable.queue where queue.slot = 4096 + part.part and not exists (
+            select from unnest($2::bytea[]) as idle (prefix)
+            where substr(queue.k, 1, length(idle.prefix)) = idle.prefix))
+        order by part.part";
 const LOOK: &str = "
     select worker.id::text, worker.name, worker.address, worker.version,
         (extract(epoch from worker.until - clock_timestamp()) * 1000)::bigint, null::int, 0, 0, 0::bigint, 0::bigint
@@ -30,6 +38,8 @@ const LOOK: &str = "
     select part.owner::text, '', '', '', null, part.part, part.lo, part.hi, part.epoch,
         coalesce((select max(commits.n) from durable.commits where commits.part = part.part), 0)
         from durable.part
+    union all
+    select null, '', '', '', null, -1, cluster.format, 0, 0, 0 from durable.cluster
     order by 6, 1";
 
 /// A worker, by its id: a UUID as text.
@@ -75,9 +85,17 @@ pub struct Overview {
     pub workers: Vec<WorkerState>,
     /// Ordered by number.
     pub partitions: Vec<PartitionState>,
+    /// The version of the schema.
+    pub format: u32,
 }
 
 impl Overview {
+    /// Returns an error if this version does not know the schema any more: a newer version has
+    /// changed it meanwhile.
+    pub fn check(&self) -> Result<(), StoreError> {
+        check(self.format)
+    }
+
     /// Returns whether a worker's lease has not ended.
     pub fn is_alive(&self, worker: &str) -> bool {
         self.workers.iter().any(|known| known.id == worker && known.rest.is_some())
@@ -105,7 +123,7 @@ impl Cluster {
 
     /// Takes a partition that nobody owns, or whose owner's lease is over, or that is the worker's
     /// own already. Whoever owned it can write nothing more. Returns `None` if another worker has
-    /// it, or if the lease of this worker is over.
+    /// it, or if the lease of this worker is over. A private partition that was removed comes back.
     pub fn take(&self, worker: &str, partition: Partition) -> Result<Option<Ownership>, StoreError> {
         let rows = self.pool().rows("write to", TAKE, &[&worker, &(partition as i32)])?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -139,8 +157,16 @@ impl Cluster {
         Ok(partition as u32)
     }
 
+    /// Returns the private partitions of a worker that have nothing to do: all their keys begin with
+    /// one of the `idle` prefixes, and nothing was sent to them.
+    pub fn resting(&self, worker: &str, idle: &[&[u8]]) -> Result<Vec<Partition>, StoreError> {
+        let rows = self.pool().rows("read from", RESTING, &[&worker, &idle])?;
+        rows.iter().map(|row| column::<i32>(row, 0).map(|partition| partition as u32)).collect()
+    }
+
     /// Removes a private partition of a worker, with its keys that begin with one of the `idle`
-    /// prefixes. Returns false, and removes nothing, if it has other keys or if something was sent
+    /// prefixes, except [`LIFE`](super::scope::LIFE). It comes back when something is sent to it.
+    /// Returns false, and removes nothing, if it has other keys or if something was sent
     /// to it.
     pub fn remove_private(
         &self,
@@ -156,6 +182,7 @@ impl Cluster {
         let mut overview = Overview::default();
         for row in &self.pool().rows("read from", LOOK, &[])? {
             match column::<Option<i32>>(row, 5)? {
+                Some(-1) => overview.format = column::<i32>(row, 6)? as u32,
                 Some(partition) => overview.partitions.push(partition_state(row, partition as u32)?),
                 None => overview.workers.push(worker_state(row)?),
             }

@@ -23,9 +23,18 @@ const ANSWER: &str = "select body from durable.answer where n = $1";
 const FORGET: &str = "select durable.forget($1)";
 const PRUNE: &str = "select durable.prune()";
 
+/// Returns the source of a number in the database.
+pub(super) fn source_of(src: i32) -> Source {
+    match u32::try_from(src) {
+        Ok(partition) => Source::Partition(partition),
+        Err(_) => Source::Client,
+    }
+}
+
 impl Cluster {
     /// Returns what was sent to some partitions and is not consumed, without what is known already.
-    /// What one partition sent to another one comes in the order of its commits.
+    /// What one partition sent to another one comes in the order of its commits. What a partition
+    /// sent before it was split comes before what the new partitions send, which have greater numbers.
     pub fn arrivals(
         &self,
         partitions: &[Partition],
@@ -39,11 +48,7 @@ impl Cluster {
         let rows = self.pool().rows("read from", ARRIVALS, params)?;
         let arrivals = rows.iter().map(|row| {
             let (dest, src): (i32, i32) = (column(row, 0)?, column(row, 1)?);
-            let source = match u32::try_from(src) {
-                Ok(partition) => Source::Partition(partition),
-                Err(_) => Source::Client,
-            };
-            let receipt = Receipt { source, number: column::<i64>(row, 2)? as u64 };
+            let receipt = Receipt { source: source_of(src), number: column::<i64>(row, 2)? as u64 };
             Ok((dest as u32, Arrival { receipt, body: column(row, 3)? }))
         });
         arrivals.collect()
@@ -61,8 +66,9 @@ impl Cluster {
         self.one::<i64>("write to", NUMBER, &[]).map(|number| number as u64)
     }
 
-    /// Sends a client's request to a partition. The same number again sends nothing. Returns false
-    /// if there is no such partition.
+    /// Sends a client's request to a partition. The same number again sends nothing. A private
+    /// partition that was removed comes back. Returns false if the schema's functions are of a
+    /// version in which it does not.
     pub fn send(&self, number: u64, to: Partition, body: &[u8]) -> Result<bool, StoreError> {
         self.one("write to", SEND, &[&(number as i64), &(to as i32), &body])
     }

@@ -47,6 +47,8 @@ pub enum Right {
 /// The options of a new schema.
 #[derive(Clone, Debug, Default)]
 pub struct Init {
+    /// The number of partitions of a new store. A store that is there has as many, or fewer: more
+    /// are made by [`Cluster::raise`](super::Cluster::raise).
     pub partitions: Option<u32>,
     pub grants: Vec<(Right, String)>,
 }
@@ -68,10 +70,8 @@ pub(super) fn init(url: &Url, init: &Init, patience: &Patience) -> Result<Made, 
         Err(error) => return Err(error),
     };
     let about = about(&pool)?;
-    if let Some(partitions) = init.partitions.filter(|partitions| *partitions != about.partitions) {
-        let source = Cause::new(format!("it has {} partitions, and not {partitions}", about.partitions));
-        let hint = "leave `--partitions` out, or use another database".to_string();
-        return Err(StoreError::Refused { what: format!("make a store in {url}"), source, hint });
+    if let Some(partitions) = init.partitions.filter(|partitions| *partitions < about.partitions) {
+        return Err(fewer(url, about.partitions, partitions));
     }
     if !made {
         pool.with("make a store in", |connection| in_transaction(connection, &[FUNCTIONS, CLOSED]))?;
@@ -81,6 +81,13 @@ pub(super) fn init(url: &Url, init: &Init, patience: &Patience) -> Result<Made, 
         pool.with("give rights in", |connection| in_transaction(connection, &[&grants]))?;
     }
     Ok(Made { about, was_there: !made })
+}
+
+/// Returns the error that a store has more partitions than are asked for.
+pub(super) fn fewer(url: &Url, known: u32, wanted: u32) -> StoreError {
+    let source = Cause::new(format!("it has {known} partitions, and they can become more and not fewer"));
+    let hint = "leave `--partitions` out; an export can be imported into a store with fewer".to_string();
+    StoreError::Refused { what: format!("give the store in {url} {wanted} partitions"), source, hint }
 }
 
 /// Functions are everybody's until that is taken back.
@@ -149,14 +156,20 @@ pub(super) fn about(pool: &Pool) -> Result<About, StoreError> {
         return Err(StoreError::Damaged { what: format!("the table `durable.cluster` of {url} is empty") });
     };
     let found = number(row, 1)? as u32;
+    check(found)?;
+    Ok(About {
+        id: column(row, 0)?,
+        partitions: number(row, 2)? as u32,
+        incarnation: column::<i64>(row, 3)? as u64,
+    })
+}
+
+/// Returns an error if a schema's format is not the one of this version.
+pub(super) fn check(found: u32) -> Result<(), StoreError> {
     match found.cmp(&FORMAT) {
         std::cmp::Ordering::Less => Err(StoreError::Older { found, known: FORMAT }),
         std::cmp::Ordering::Greater => Err(StoreError::Newer { found, known: FORMAT }),
-        std::cmp::Ordering::Equal => Ok(About {
-            id: column(row, 0)?,
-            partitions: number(row, 2)? as u32,
-            incarnation: column::<i64>(row, 3)? as u64,
-        }),
+        std::cmp::Ordering::Equal => Ok(()),
     }
 }
 

@@ -6,6 +6,9 @@ use std::ops::Range;
 /// partition's own.
 pub const SLOTS: u32 = 4096;
 
+/// The key that stays of a private partition that was removed, for the time when it comes back.
+pub(super) const LIFE: &[u8] = b"s/life";
+
 /// A partition's slots, or all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
