@@ -136,6 +136,8 @@ pub struct World {
     pub points: u64,
     pub crashes: u32,
     pub steps: u64,
+    /// The number of steps after which the world stops where it is.
+    pub most_steps: u64,
     input: Vec<String>,
     /// The lines that each instance has written, as recorded, and the durable ones among them.
     pub(super) recorded: BTreeMap<String, Vec<Line>>,
@@ -184,6 +186,7 @@ impl World {
             points: 0,
             crashes: 0,
             steps: 0,
+            most_steps: MOST_STEPS,
             input: Vec::new(),
             recorded: BTreeMap::new(),
             durable_lines: BTreeMap::new(),
@@ -328,8 +331,8 @@ impl World {
         let mut idle = 0;
         loop {
             self.steps += 1;
-            if self.steps > MOST_STEPS {
-                return Err(format!("it takes more than {MOST_STEPS} steps"));
+            if self.steps > self.most_steps {
+                return Err(format!("it takes more than {} steps", self.most_steps));
             }
             if !self.orderly {
                 self.driver.now += self.random.below(1_000_000) as i64;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::engine::{Entry, GRACE, due_time};
-use crate::machine::{RequestKind, format};
+use crate::machine::{ErrorData, RequestKind, format, options};
 
-use super::{Finding, Run};
+use super::{Finding, Run, is_answered_at_once};
 
 /// The state of a request while a journal is read.
 #[derive(Clone, Copy, PartialEq)]
@@ -24,6 +24,13 @@ struct Reading<'a> {
     due: BTreeMap<u64, i64>,
     /// The time before which the next attempt at a request does not begin.
     again: BTreeMap<u64, i64>,
+    /// The times at which open requests were made, or made again.
+    since: BTreeMap<u64, i64>,
+    /// The times at which the attempts at open requests begin.
+    begins: BTreeMap<u64, i64>,
+    /// Whether the instance has gone on with another program, whose time limits may be others.
+    is_upgraded: bool,
+    is_rewound: bool,
     /// The least number of the next request.
     next: u64,
     /// The time of the entry before.
@@ -42,6 +49,10 @@ pub fn check(run: &Run, findings: &mut Vec<Finding>) {
             .collect(),
         due: BTreeMap::new(),
         again: BTreeMap::new(),
+        since: BTreeMap::new(),
+        begins: BTreeMap::new(),
+        is_upgraded: run.entries.iter().any(|entry| matches!(entry, Entry::Upgraded { .. })),
+        is_rewound: false,
         next: 0,
         time: i64::MIN,
         findings,
@@ -76,16 +87,23 @@ impl Reading<'_> {
                 }
                 self.next = seq.saturating_add(1);
                 self.states.insert(*seq, State::Open);
-                self.sleeps(*seq, *time);
+                self.made(*seq, *time);
             }
-            Entry::Answered { seq, result, time } => self.answered(at, *seq, result.is_ok(), *time),
+            Entry::Answered { seq, result, time } => {
+                if let Err(error) = result {
+                    self.limit(at, *seq, error, *time);
+                }
+                self.answered(at, *seq, result.is_ok(), *time);
+            }
             Entry::Cancelled { seq, .. } => {
                 if self.states.insert(*seq, State::GivenUp) != Some(State::Open) && !self.run.is_trimmed {
                     self.found("take", at, format!("request {seq} is given up, and was not open"));
                 }
                 self.due.remove(seq);
             }
-            Entry::Retried { seq, again, .. } => {
+            Entry::Retried { seq, error, again, time } => {
+                self.limit(at, *seq, error, *time);
+                self.begins.insert(*seq, *again);
                 self.again.insert(*seq, *again);
             }
             Entry::Begun { seq, time } => {
@@ -101,10 +119,11 @@ impl Reading<'_> {
                     self.found("rewind", at, format!("numbers from {seq} on are used again"));
                 }
                 self.next = *seq;
+                self.is_rewound = true;
             }
             Entry::Renewed { seq, time } => {
                 self.again.remove(seq);
-                self.sleeps(*seq, *time);
+                self.made(*seq, *time);
             }
             Entry::Ended { .. } | Entry::Terminated { .. } => {
                 if at + 1 < self.run.entries.len() {
@@ -125,7 +144,9 @@ impl Reading<'_> {
             }
             _ => {}
         }
-        let Some(due) = self.due.remove(&seq) else { return };
+        let due = self.due.remove(&seq);
+        self.overtakes(at, seq);
+        let Some(due) = due else { return };
         if is_ok && time < due {
             let early = format::duration(due - time);
             self.found("elapse", at, format!("the sleep of request {seq} ends {early} early"));
@@ -136,6 +157,61 @@ impl Reading<'_> {
                 "the sleep of request {seq} ends before that of request {other}, which is due earlier"
             );
             self.found("elapse", at, what);
+        }
+    }
+
+    /// Notes that a request is made, or made again.
+    fn made(&mut self, seq: u64, time: i64) {
+        self.since.insert(seq, time);
+        self.begins.insert(seq, time);
+        self.sleeps(seq, time);
+    }
+
+    /// What comes is taken in the order of time. So an answer to a request that was made after a
+    /// sleep was due does not come before the end of that sleep.
+    fn overtakes(&mut self, at: usize, seq: u64) {
+        let asked = self.run.requests.get(&seq);
+        let is_at_once = asked.is_none_or(|asked| is_answered_at_once(&asked.request.what));
+        let Some(since) = self.since.get(&seq).filter(|_| !is_at_once && !self.is_rewound) else { return };
+        let is_earlier = |(other, due): &(&u64, &i64)| {
+            self.since.get(other).is_some_and(|asked| (**due).max(*asked) < *since)
+        };
+        if let Some((other, _)) = self.due.iter().find(is_earlier) {
+            let what = format!(
+                "request {seq} is answered, and the sleep of request {other}, which was due before, has not ended"
+            );
+            self.found("elapse", at, what);
+        }
+    }
+
+    /// A time limit is not over early.
+    fn limit(&mut self, at: usize, seq: u64, error: &ErrorData, time: i64) {
+        let (Some(asked), Some(since), Some(begins)) =
+            (self.run.requests.get(&seq), self.since.get(&seq), self.begins.get(&seq))
+        else {
+            return;
+        };
+        let (name, limits) = match &asked.request.what {
+            RequestKind::Activity { name, options } => {
+                let policy = options::recorded_policy(options);
+                (name, [(policy.timeout, *begins), (policy.within, *since)])
+            }
+            RequestKind::Orchestration { name, options, start: false } => {
+                (name, [(options::recorded_child(options).timeout, *since), (None, *since)])
+            }
+            _ => return,
+        };
+        // An error that an activity throws itself has another text.
+        let title = error.title();
+        let is_of = |limit: i64| {
+            title == format!("timeout: `{name}` was not done within {}", format::duration(limit))
+        };
+        let over = limits.into_iter().filter_map(|(limit, from)| Some((limit?, from)));
+        let over: Vec<i64> =
+            over.filter(|(limit, _)| is_of(*limit)).map(|(limit, from)| from.saturating_add(limit)).collect();
+        if !self.is_upgraded && !over.is_empty() && over.iter().all(|over| time < *over) {
+            let early = format::duration(over.iter().min().map_or(0, |over| over - time));
+            self.found("elapse", at, format!("the time limit of request {seq} is over {early} early"));
         }
     }
 

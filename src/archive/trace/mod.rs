@@ -9,6 +9,7 @@
 //! to entities, the steps of operations, and histories before a checkpoint that replaced them. A
 //! check that needs such knowledge is left out, and the report says so.
 
+mod detached;
 mod journals;
 mod messages;
 mod sections;
@@ -17,14 +18,13 @@ mod trees;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::check::STD;
 use crate::code::ProgramHash;
 use crate::engine::{
     Address, Entry, InstanceRecord, LifeId, Mismatch, ReadError, Replayed, Status, StoredMail, keys,
     known_image, read_history, read_holds, read_life, read_mail, replay,
 };
 use crate::kv::Read;
-use crate::machine::{Image, Request};
+use crate::machine::{Image, Request, RequestKind};
 
 /// A breach of a rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,8 +71,8 @@ struct Run {
     given_up: HashSet<u64>,
     /// Whether the program could follow the history, so that all requests are known.
     is_known: bool,
-    /// Whether the program may have detached children.
-    may_detach: bool,
+    /// The functions whose calls the program may detach; `None` if that is not known.
+    detached: Option<HashSet<String>>,
 }
 
 /// Everything that a store holds of runs.
@@ -101,6 +101,16 @@ pub fn trace(store: &dyn Read, only: Option<&str>) -> Result<Traced, ReadError> 
         traced.unknown.retain(|unknown| unknown.split(": ").next().is_some_and(is_of));
     }
     Ok(traced)
+}
+
+/// Whether a request may be answered in the turn that makes it, before anything else that has come.
+fn is_answered_at_once(what: &RequestKind) -> bool {
+    match what {
+        RequestKind::Effect(effect) => !effect.is_sleep(),
+        RequestKind::Activity { .. } => false,
+        RequestKind::Orchestration { start, .. } => *start,
+        RequestKind::Operation { signal, .. } => signal.is_some(),
+    }
 }
 
 impl Store {
@@ -161,7 +171,7 @@ impl Run {
             answers: history.entries.iter().enumerate().filter_map(answered).collect(),
             given_up: history.entries.iter().filter_map(given_up).collect(),
             is_known: false,
-            may_detach: true,
+            detached: None,
             record,
         };
         let id = run.record.id.clone();
@@ -175,8 +185,9 @@ impl Run {
                 return Ok(run);
             }
         };
-        let mut own = image.code.sources.files.iter().filter(|file| !file.name.starts_with(STD));
-        run.may_detach = own.any(|file| file.text.contains("detached"));
+        // An earlier execution may have run another program.
+        let is_upgraded = history.entries.iter().any(|entry| matches!(entry, Entry::Upgraded { .. }));
+        run.detached = detached::functions(&image.code).filter(|_| !is_upgraded);
         for asked in history.after.as_ref().map(|saved| saved.requests()).unwrap_or_default() {
             let (request, time) = asked;
             run.requests.insert(request.seq, Asked { at: None, request, time });

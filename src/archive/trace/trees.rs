@@ -4,7 +4,7 @@
 use crate::engine::{Entry, InstanceRecord, Message, Status};
 use crate::machine::{RequestKind, options};
 
-use super::{Asked, Finding, Run, Store, Traced};
+use super::{Asked, Finding, Run, Store, Traced, is_answered_at_once};
 
 pub fn check(all: &Store, run: &Run, traced: &mut Traced) {
     owner(all, run, &mut traced.findings);
@@ -27,18 +27,22 @@ fn owner(all: &Store, run: &Run, findings: &mut Vec<Finding>) {
         RequestKind::Orchestration { name, .. } => *name == run.record.function,
         _ => false,
     };
-    if let Some((seq, asked)) = made
-        && !is_by_it(asked)
-    {
+    let Some((seq, asked)) = made else { return };
+    if is_by_it(asked) && asked.at.is_some() && run.record.created < asked.time {
+        let what = format!("it began before request {seq} of {}, which has its number", owner.id);
+        return findings.push(run.finding("rewind", None, what));
+    }
+    if !is_by_it(asked) {
         let what = format!("request {seq} of {} made it, and is another request now", owner.id);
         findings.push(run.finding("rewind", None, what));
     }
 }
 
-/// A child that nobody waits for any more is cancelled, unless it is detached.
+/// A child that nobody waits for any more is cancelled, unless it is detached. So it takes no answer
+/// to what it asked for later.
 fn left_behind(all: &Store, run: &Run, findings: &mut Vec<Finding>) {
     let record = &run.record;
-    let (Some(parent), false) = (&record.parent, record.status.is_ended()) else { return };
+    let Some(parent) = &record.parent else { return };
     let Some(by) = all.run_of(parent) else { return };
     let of_before = |execution: u32| execution < by.record.execution;
     let waits =
@@ -53,10 +57,22 @@ fn left_behind(all: &Store, run: &Run, findings: &mut Vec<Finding>) {
     let is_under_way = all.mail_to(&record.id).iter().any(|mail| ends(&mail.message));
     // A detached child goes on. Its options are in the history of the execution before, which is
     // gone.
-    if !is_cancelled && !is_under_way && !run.is_trimmed && !by.may_detach {
+    let is_detached = by.detached.as_ref().is_none_or(|detached| detached.contains(&record.function));
+    let began = by.entries.first().filter(|_| !by.is_trimmed).map(Entry::time);
+    let goes_on = match record.status.is_ended() {
+        true => began.is_some_and(|began| takes_after(run, began)),
+        false => !is_under_way,
+    };
+    if goes_on && !is_cancelled && !run.is_trimmed && !is_detached {
         let what = format!("{} began anew, and it goes on although nobody waits for it", parent.id);
         findings.push(run.finding("take", None, what));
     }
+}
+
+/// Whether an instance took an answer to a request that it made after a time.
+fn takes_after(run: &Run, time: i64) -> bool {
+    let is_late = |asked: &Asked| asked.time > time && !is_answered_at_once(&asked.request.what);
+    run.requests.iter().any(|(seq, asked)| is_late(asked) && run.answers.contains_key(seq))
 }
 
 /// What an instance calls or starts begins, and its answer is its result.
