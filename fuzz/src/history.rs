@@ -8,7 +8,8 @@ use std::rc::Rc;
 use durable::builtins::Context;
 use durable::compress::{compress, decompress};
 use durable::engine::{
-    Checkpoint, Chunk, Deployed, History, Hold, InstanceRecord, StoredLines, StoredMail, StoredProgram, keys,
+    Checkpoint, Chunk, Deployed, History, Hold, InstanceRecord, KeptOperation, KeptRange, StoredLines,
+    StoredMail, StoredProgram, keys,
 };
 use durable::machine::{Data, Identity, Image, Machine, Progress, Value, format, json};
 use durable::{check, code, core};
@@ -28,7 +29,7 @@ const EACH: usize = 2_000;
 pub fn run(bytes: &[u8]) {
     let Some((what, bytes)) = bytes.split_first() else { return };
     let most = FIXED + EACH * bytes.len();
-    match what % 14 {
+    match what % 16 {
         0 => data(bytes),
         1 => survives(bytes, InstanceRecord::decode, InstanceRecord::encode),
         2 => survives(bytes, StoredMail::decode, StoredMail::encode),
@@ -47,6 +48,9 @@ pub fn run(bytes: &[u8]) {
                 assert!(compress(&plain).is_none_or(|packed| decompress(&packed).as_ref() == Some(&plain)));
             }
         }
+        14 => survives(bytes, KeptRange::decode, KeptRange::encode),
+        // A compressed operation stands for more bytes than these.
+        15 if bytes.first() != Some(&0xc4) => survives(bytes, KeptOperation::decode, KeptOperation::encode),
         _ => {
             let text = String::from_utf8_lossy(bytes);
             if let Ok(data) = within(most, || json::to_data(&text)) {

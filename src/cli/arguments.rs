@@ -118,7 +118,7 @@ pub enum Command {
     Debug(Debug),
     /// Serve a debugging client over the Debug Adapter Protocol
     Dap,
-    /// List entities that have a state, a holder or messages
+    /// List entities that have a state, a holder, messages or kept operations
     Entities(EntitiesList),
     /// Show one entity
     Entity(OneEntity),

@@ -38,7 +38,7 @@ fn all(store: &Access, filter: &EntityFilter) -> Result<Vec<EntityView>, Problem
     Ok(all)
 }
 
-/// Lists entities that have a state, a holder or messages.
+/// Lists entities that have a state, a holder, messages or kept operations.
 pub fn entities(list: EntitiesList) -> Result<u8, Problem> {
     let store = Access::open(&list.store.store)?;
     let views = all(&store, &EntityFilter { name: list.name, locked: false })?;

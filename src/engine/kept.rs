@@ -121,8 +121,18 @@ impl KeptRange {
         stored::encode(self)
     }
 
+    /// Decodes a list. One that claims more operations than are ever kept is none.
     pub fn decode(bytes: &[u8]) -> Option<KeptRange> {
-        stored::decode(bytes)
+        stored::decode(bytes).filter(KeptRange::is_sound)
+    }
+
+    fn is_sound(&self) -> bool {
+        let firsts = || self.parts.iter().map(|part| part.first);
+        let in_order = firsts().zip(firsts().skip(1)).all(|(one, next)| one < next);
+        in_order
+            && self.parts.back().is_none_or(|part| part.first < self.next)
+            && self.next < u64::MAX / 2
+            && self.count() <= MOST_OPERATIONS
     }
 
     /// Returns the number of the first operation that is kept.
@@ -161,7 +171,7 @@ impl KeptRange {
         let number = self.next;
         self.next += 1;
         match self.parts.back_mut() {
-            Some(part) if !begins => part.bytes += bytes,
+            Some(part) if !begins => part.bytes = part.bytes.saturating_add(bytes),
             _ => self.parts.push_back(Part { first: number, bytes }),
         }
         if let Some(program) = program {
@@ -177,7 +187,7 @@ impl KeptRange {
     /// kept are gone.
     fn prune(&mut self) {
         let is_too_much = |range: &KeptRange| {
-            let bytes: u64 = range.parts.iter().map(|part| part.bytes).sum();
+            let bytes = range.parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.bytes));
             range.count() > MOST_OPERATIONS || bytes > MOST_OPERATION_BYTES
         };
         while self.parts.len() > 1 && is_too_much(self) {
@@ -316,7 +326,7 @@ pub struct OperationsPage {
 impl OperationsPage {
     /// Returns the number of the last operation that is kept; 0 if there is none.
     pub fn last(&self) -> u64 {
-        (self.first + self.count).saturating_sub(1)
+        self.first.saturating_add(self.count).saturating_sub(1)
     }
 }
 
@@ -407,5 +417,19 @@ mod tests {
         }
         assert_eq!(range.count(), 1, "the last part stays, however large it is");
         assert_eq!(KeptRange::decode(&range.encode()), Some(range));
+    }
+
+    #[test]
+    fn a_list_that_claims_too_much_is_refused() {
+        let range = |firsts: &[u64], next| {
+            let parts = firsts.iter().map(|first| Part { first: *first, bytes: u64::MAX }).collect();
+            KeptRange::decode(&KeptRange { next, parts, ..KeptRange::default() }.encode())
+        };
+        assert!(range(&[1, 17], 20).is_some() && range(&[], 7).is_some());
+        for (firsts, next) in
+            [(&[1u64][..], 1u64 << 62), (&[1], u64::MAX), (&[17, 1], 20), (&[30], 20), (&[1], 5_000)]
+        {
+            assert_eq!(range(firsts, next), None, "{firsts:?} {next}");
+        }
     }
 }
