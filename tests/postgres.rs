@@ -15,7 +15,7 @@ use common::postgres::{Cut, Proxy, Server, private_file, server};
 use durable::kv::conformance::{self, Subject};
 use durable::kv::{Arrival, Batch, Partition, Read, Receipt, Source, Store, StoreError};
 use durable::store::postgres::{
-    Cluster, Init, Layout, Ownership, PartitionStore, Patience, SLOTS, Scope, Slots, Url,
+    Cluster, Init, Layout, Ownership, PartitionStore, Patience, SLOTS, Scope, Slots, TaskId, Url,
 };
 use tempfile::TempDir;
 
@@ -334,6 +334,46 @@ fn of_many_workers_one_gets_a_partition() {
     let left = place.cluster.overview().expect("an overview");
     assert_eq!(left.partitions.iter().filter(|part| part.owner.is_none()).count(), taken[0]);
     assert!(left.workers.iter().all(|worker| worker.id != workers[0]));
+}
+
+#[test]
+fn an_activity_is_claimed_once_and_gives_one_result() {
+    let Some(place) = place(2) else { return };
+    let cluster = &place.cluster;
+    let (epoch, other) = (place.take(0).epoch, worker(cluster, LEASE));
+    let task = |number| TaskId { partition: 0, epoch, number };
+    let offer = |epoch, numbers: &[u64]| {
+        let tasks: Vec<_> = numbers.iter().map(|number| (*number, vec![*number as u8])).collect();
+        cluster.offer(0, epoch, 1, &tasks).expect("an offer");
+    };
+    let claim = |worker: &str, version, room| -> Vec<TaskId> {
+        let claimed = cluster.claim(worker, version, room).expect("claims");
+        assert!(claimed.iter().all(|(task, body)| *body == [task.number as u8]));
+        claimed.into_iter().map(|(task, _)| task).collect()
+    };
+    let finish = |worker: &str, task| cluster.finish(worker, task, b"result").expect("an answer");
+    offer(epoch, &[1, 2, 3]);
+    assert_eq!(claim(&other, 2, 9), [], "they have another form");
+    assert_eq!(claim(&place.worker, 1, 1), [task(1)]);
+    assert_eq!(claim(&other, 1, 9), [task(2), task(3)]);
+    assert_eq!(claim(&place.worker, 1, 9), []);
+    // A result comes from the worker that has the activity, once.
+    assert!(!finish(&other, task(1)) && finish(&place.worker, task(1)) && !finish(&place.worker, task(1)));
+    let arrivals = cluster.arrivals(&[0], &[]).expect("arrivals");
+    assert_eq!(arrivals.iter().map(|(_, arrival)| arrival.body.as_slice()).collect::<Vec<_>>(), [b"result"]);
+    cluster.withdraw(0, epoch, &[2]).expect("an answer");
+    assert_eq!(cluster.claimed(&other).expect("claims"), [task(3)]);
+    assert!(!finish(&other, task(2)));
+    // A worker that is gone has no activities, and gets none.
+    cluster.leave(&other).expect("it leaves");
+    offer(epoch, &[4]);
+    assert_eq!(claim(&other, 1, 9), []);
+    assert_eq!(claim(&place.worker, 1, 9), [task(3), task(4)]);
+    // Another owner of the partition offers anew.
+    assert!(place.take(0).epoch > epoch);
+    offer(epoch, &[5]);
+    assert_eq!(cluster.claimed(&place.worker).expect("claims"), []);
+    assert!(claim(&place.worker, 1, 9).is_empty() && !finish(&place.worker, task(4)));
 }
 
 #[test]

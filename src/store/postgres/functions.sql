@@ -218,14 +218,12 @@ create or replace function durable.claim(p_worker uuid, p_version int, p_limit i
 returns table (part int, epoch bigint, n bigint, body bytea)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    perform from durable.worker where worker.id = p_worker and worker.until > clock_timestamp();
-    if not found then
-        return;
-    end if;
     return query
         with free as (
             select task.part, task.epoch, task.n from durable.task
                 where task.version = p_version
+                    and exists (select from durable.worker
+                        where worker.id = p_worker and worker.until > clock_timestamp())
                     and (task.worker is null or durable.is_free(task.worker))
                     and exists (select from durable.part
                         where part.part = task.part and part.epoch = task.epoch)
