@@ -3,12 +3,13 @@
 
 mod common;
 
+use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 use std::rc::Rc;
 
 use common::operator::{self, Operator};
-use common::place::{Place, Server, admin_token, await_that, http_get};
+use common::place::{Place, admin_token, await_that, http_get};
 use common::sim::World;
 use common::worlds::{checkpoints, many_program, often};
 use common::{Random, image};
@@ -117,7 +118,9 @@ fn upgraded_histories_are_repeated_to_their_ends() {
                     }
                     Go => drop(place.ok(&["raise", "x", "go", "100"])),
                     Crash => {
-                        running.take().map(Server::kill);
+                        if let Some(server) = running.take() {
+                            server.kill();
+                        }
                         running = Some(server());
                     }
                     Restart => {
@@ -203,6 +206,8 @@ fn a_moment_after_much_work_is_refused_by_the_page_and_not_by_the_command() {
     );
     place.ok(&["deploy", "p.df"]);
     let _server = place.serve_with(&["--http", "127.0.0.1:0"]);
+    // The server tells its address after it listens on the store's socket.
+    await_that(|| fs::read_to_string(place.path().join(".durable/http")).is_ok_and(|url| !url.is_empty()));
     let address =
         place.text(".durable/http").trim().trim_start_matches("http://").trim_end_matches('/').to_string();
     let token = admin_token(&place.text(".durable/token"));

@@ -35,8 +35,10 @@ fn many(seed: u64) -> World {
     world
 }
 
-/// The two kinds of worlds of a seed.
-const KINDS: [(&str, fn(u64) -> World); 2] = [("operated", operated), ("many", many)];
+/// A kind of worlds: its name, and how a world is made of a seed.
+type Kind = (&'static str, fn(u64) -> World);
+
+const KINDS: [Kind; 2] = [("operated", operated), ("many", many)];
 
 /// Runs a world to its end, or to the point at which it goes wrong or stops, and validates the store
 /// that a kill would leave there. Returns the number of steps as well.

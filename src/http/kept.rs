@@ -73,12 +73,12 @@ mod tests {
             for event in (0..LENGTH).map(event) {
                 match event {
                     Event::Use => {
-                        let value = kept.take().unwrap_or(());
+                        let value = kept.take().unwrap_or(0u8);
                         followers += i32::from(kept.put(value));
                         assert!(kept.is_there());
                     }
                     Event::Turn { .. } | Event::Death if followers == 0 => {}
-                    Event::Turn { stays } => followers -= i32::from(!kept.turn(|()| stays)),
+                    Event::Turn { stays } => followers -= i32::from(!kept.turn(|_| stays)),
                     Event::Death => {
                         kept.end();
                         followers -= 1;
