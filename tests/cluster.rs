@@ -315,7 +315,7 @@ entity Count {
 
 fn spin(k) {
   var x = k
-  for i in 1..=1_000_000 { x = (x * 31 + i) % 1_000_003 }
+  for i in 1..=2_000_000 { x = (x * 31 + i) % 1_000_003 }
   x
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Owners {
 #[derive(Default)]
 struct Known {
     addresses: BTreeMap<Partition, SocketAddr>,
+    /// The addresses of all workers that are alive.
+    workers: BTreeSet<SocketAddr>,
     placement: Option<Placement>,
 }
 
@@ -35,12 +37,14 @@ impl Owners {
             Some((state.partition, worker.address.parse().ok()?))
         };
         let addresses = overview.partitions.iter().filter_map(address).collect();
-        *self.known() = Known { addresses, placement: placement(Partition::MAX, overview).ok() };
+        let alive = overview.workers.iter().filter(|worker| worker.rest.is_some());
+        let workers = alive.filter_map(|worker| worker.address.parse().ok()).collect();
+        *self.known() = Known { addresses, workers, placement: placement(Partition::MAX, overview).ok() };
     }
 
-    /// Returns the addresses of all workers that own partitions.
-    pub fn all(&self) -> BTreeSet<SocketAddr> {
-        self.known().addresses.values().copied().collect()
+    /// Returns the addresses of all workers that are alive, with partitions or without.
+    pub fn workers(&self) -> BTreeSet<SocketAddr> {
+        self.known().workers.clone()
     }
 
     pub fn of(&self, partition: Partition) -> Option<SocketAddr> {
@@ -114,8 +118,8 @@ impl News {
 
     /// Makes the other workers look for activities.
     pub fn offered(&self) {
-        for owner in self.owners.all() {
-            self.hints.send(owner, Hint::Tasks);
+        for worker in self.owners.workers() {
+            self.hints.send(worker, Hint::Tasks);
         }
     }
 
