@@ -269,12 +269,12 @@ fn the_server_of_a_worker_shows_the_whole_cluster() {
     for id in &ids {
         ask("POST", "/instances", json!({"function": "approval", "id": id}));
     }
-    let listed = ask("GET", "/instances?status=running&limit=50", Json::Null);
-    let listed = listed["items"].as_array().expect("items").iter();
-    assert_eq!(
-        listed.map(|item| item["id"].as_str().expect("an id").to_string()).collect::<BTreeSet<_>>(),
-        ids
-    );
+    // What other workers have written is in the list within a moment.
+    await_that(|| {
+        let listed = ask("GET", "/instances?status=running&limit=50", Json::Null);
+        let listed = listed["items"].as_array().expect("items").iter();
+        listed.map(|item| item["id"].as_str().expect("an id").to_string()).collect::<BTreeSet<_>>() == ids
+    });
     for id in &ids {
         ask("POST", &format!("/instances/{id}/events/approved"), json!({"for": id}));
         let ended = ask("GET", &format!("/instances/{id}?wait=20"), Json::Null);
