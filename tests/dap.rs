@@ -135,6 +135,13 @@ impl Client {
         self.events.push_back(message);
     }
 
+    /// Waits for an output, which must have these words.
+    #[track_caller]
+    fn says(&mut self, words: &str) {
+        let said = self.wait("output");
+        assert!(said["body"]["output"].as_str().is_some_and(|text| text.contains(words)), "{said}");
+    }
+
     /// Waits for an event, or for a request of the adapter.
     fn wait(&mut self, name: &str) -> Value {
         loop {
@@ -413,20 +420,12 @@ fn a_kept_operation_is_a_session_of_its_own_and_an_activity_is_not() {
         client.go("stepIn");
         assert_eq!(client.line(), 7);
         client.get("stepIn", json!({"threadId": 1}));
-        let said = client.wait("output");
-        assert!(
-            said["body"]["output"].as_str().is_some_and(|text| text.contains("stepped over fee")),
-            "{said}"
-        );
+        client.says("stepped over fee");
         client.wait("stopped");
         assert_eq!(client.line(), 8);
         client.get("stepIn", json!({"threadId": 1}));
         if !keeps {
-            let said = client.wait("output");
-            assert!(
-                said["body"]["output"].as_str().is_some_and(|text| text.contains("no operations are kept")),
-                "{said}"
-            );
+            client.says("no operations are kept");
             client.wait("stopped");
             assert_eq!(client.line(), 9);
             client.end();

@@ -8,12 +8,12 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use common::orders::ORDERS;
+use common::place::debug;
 use common::program::{Program, areas, programs};
 use common::sim::World;
 use common::{DURABLE, Random, setting, worlds};
@@ -353,23 +353,6 @@ fn durable(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let output = Command::new(DURABLE).current_dir(folder).args(args).output().expect("durable runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
-}
-
-/// Runs `durable debug` with commands, and returns what it prints.
-fn debug(folder: &Path, args: &[&str], commands: &str) -> String {
-    let mut child = Command::new(DURABLE)
-        .current_dir(folder)
-        .arg("debug")
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("durable runs");
-    child.stdin.take().expect("stdin").write_all(commands.as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{:?}", output.status);
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Returns a folder with a store in which an order failed.

@@ -4,12 +4,10 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
-use std::process::Stdio;
 use std::rc::Rc;
 
 use common::operator::{self, Operator};
-use common::place::{Place, admin_token, await_that, http_get};
+use common::place::{Place, admin_token, await_that, debug, http_get};
 use common::sim::World;
 use common::worlds::{checkpoints, many_program, often};
 use common::{Random, image};
@@ -18,21 +16,6 @@ use durable::debug::{End, Session};
 use durable::engine::query::{EntityFilter, InstanceFilter, OperationView};
 use durable::engine::{Entry, Status, machine_of_operation};
 use durable::machine::{Data, EntityId, ErrorData, Image, Progress};
-
-/// Runs `durable debug` with commands, and returns what it prints.
-fn debug(place: &Place, args: &[&str], commands: &str) -> String {
-    let mut child = place
-        .command(&[&["debug"], args].concat())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("durable runs");
-    child.stdin.take().expect("stdin").write_all(commands.as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{:?}", output.status);
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 // ---- histories that were changed
 
@@ -230,7 +213,7 @@ fn a_moment_after_much_work_is_refused_by_the_page_and_not_by_the_command() {
         // The beginning is near.
         assert_eq!(moment(id, "?at=0.5&step=next").0, 200);
     }
-    let said = debug(&place, &["many"], "seek 1\nback\nprint n\n");
+    let said = debug(place.path(), &["many"], "seek 1\nback\nprint n\n");
     assert!(said.ends_with("10000000\n"), "{said}");
 }
 
@@ -350,7 +333,7 @@ fn paid(more: &[&str]) -> Place {
 fn a_step_into_a_call_of_an_entity_goes_on_in_the_operation() {
     let place = paid(&["--journal-entities"]);
     let said = debug(
-        &place,
+        place.path(),
         &["x:0"],
         "seek start\nbreak 23\ncontinue\ninto\nstep\nvars\nstep\nstep\nvars\nout\nvars\n",
     );
@@ -372,13 +355,13 @@ fn an_operation_is_visited_in_both_directions() {
     let kept = place.ok(&["entity", "Account@ada", "--history", "--json"]);
     let drawn: serde_json::Value = serde_json::from_str(kept.lines().nth(1).expect("lucky")).expect("JSON");
     let said = debug(
-        &place,
+        place.path(),
         &["Account@ada", "--operation", "2"],
         "seek start\nstep\nstep\nstep\nvars\nseek end\nback\nvars\n",
     );
     assert_eq!(said.matches(&format!("drawn = {}\n", drawn["value"])).count(), 2, "{said}");
     let said =
-        debug(&place, &["Account@ada"], "seek start\nstep\nvars\nstep\nvars\nback\nvars\nstep\nvars\n");
+        debug(place.path(), &["Account@ada"], "seek start\nstep\nvars\nstep\nvars\nback\nvars\nstep\nvars\n");
     assert!(said.starts_with("1.0  the end: completed with {balance: 0}"), "{said}");
     let states: Vec<&str> = said.lines().filter(|line| line.starts_with("state = ")).collect();
     assert_eq!(states.len(), 4, "{said}");
@@ -389,7 +372,7 @@ fn an_operation_is_visited_in_both_directions() {
 #[test]
 fn a_step_goes_over_what_is_not_kept_and_says_so() {
     let place = paid(&[]);
-    let said = debug(&place, &["x:0"], "seek start\nbreak 22\ncontinue\ninto\ninto\n");
+    let said = debug(place.path(), &["x:0"], "seek start\nbreak 22\ncontinue\ninto\ninto\n");
     assert!(said.contains("stepped over fee: an activity runs elsewhere"), "{said}");
     assert!(said.contains("stepped over Account@ada: no operations are kept"), "{said}");
     assert!(said.lines().any(|line| line.contains("p.df:24")), "{said}");
@@ -405,7 +388,10 @@ fn operations_of_an_export_can_be_stepped_into() {
     let place = paid(&["--journal-entities"]);
     place.ok(&["store", "export", "all.jsonl"]);
     let commands = "seek start\nbreak 23\ncontinue\ninto\nvars\n";
-    assert_eq!(debug(&place, &["x:0"], commands), debug(&place, &["x:0", "--store", "all.jsonl"], commands));
+    assert_eq!(
+        debug(place.path(), &["x:0"], commands),
+        debug(place.path(), &["x:0", "--store", "all.jsonl"], commands)
+    );
 }
 
 /// An operation ran with the program of its time, and is repeated with that.
@@ -414,8 +400,8 @@ fn an_operation_is_repeated_with_the_program_that_it_ran_with() {
     let place = paid(&["--journal-entities"]);
     place.put("q.df", &format!("// Another text.\n\n\n{BANK}pay(\"ada\", 70)\n"));
     place.ok(&["run", "q.df", "--id", "y"]);
-    let said = debug(&place, &["Account@ada", "--operation", "1"], "seek start\nstep\n");
+    let said = debug(place.path(), &["Account@ada", "--operation", "1"], "seek start\nstep\n");
     assert!(said.contains("p.df:7"), "{said}");
-    let said = debug(&place, &["Account@ada", "--operation", "4"], "seek start\nstep\n");
+    let said = debug(place.path(), &["Account@ada", "--operation", "4"], "seek start\nstep\n");
     assert!(said.contains("q.df:10"), "{said}");
 }

@@ -1,6 +1,6 @@
 //! `durable entities`, `entity` and `locks`.
 
-use crate::api::{Command, Queries, Reply};
+use crate::api::{Command, Queries};
 use crate::archive::forms;
 use crate::engine::query::{EntityFilter, EntityView};
 use crate::engine::{self, Message};
@@ -12,19 +12,12 @@ use super::arguments::{EntitiesList, OneEntity, Programs};
 use super::clients::entity as parse;
 use super::problem::Problem;
 use super::table::{table, time};
-use super::{FAILED, UNKNOWN, operations, print};
+use super::{operations, print};
 
 /// Removes the message that an entity cannot process.
 fn drop_message(one: &OneEntity, entity: EntityId) -> Result<u8, Problem> {
-    let mut store = Access::open(&one.store.store)?;
-    let name = entity.to_string();
-    let reply = store.ask(Command::DropMessage(entity))?;
-    store.close()?;
-    match reply {
-        Reply::Done => Ok(0),
-        Reply::Refused(reason) => Err(Problem::new(FAILED, reason)),
-        _ => Err(Problem::new(UNKNOWN, format!("no message waits for {name}"))),
-    }
+    let missing = format!("no message waits for {entity}");
+    operations::remove(one, Command::DropMessage(entity), missing)
 }
 
 /// Returns all entities that a filter lets through, ordered by their written form.

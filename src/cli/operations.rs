@@ -78,13 +78,18 @@ pub fn no_entity(entity: &EntityId) -> Problem {
 
 /// Forgets the kept operations of an entity.
 pub fn forget(one: &OneEntity, entity: EntityId) -> Result<u8, Problem> {
+    let missing = format!("no operations are kept of {entity}");
+    remove(one, Command::ForgetOperations(entity), missing)
+}
+
+/// Has something of an entity removed. `missing` says that there is nothing to remove.
+pub fn remove(one: &OneEntity, command: Command, missing: String) -> Result<u8, Problem> {
     let mut store = Access::open(&one.store.store)?;
-    let name = entity.to_string();
-    let reply = store.ask(Command::ForgetOperations(entity))?;
+    let reply = store.ask(command)?;
     store.close()?;
     match reply {
         Reply::Done => Ok(0),
         Reply::Refused(reason) => Err(Problem::new(FAILED, reason)),
-        _ => Err(Problem::new(UNKNOWN, format!("no operations are kept of {name}"))),
+        _ => Err(Problem::new(UNKNOWN, missing)),
     }
 }

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::store::postgres::WorkerState;
+
 /// The first bytes of a hint.
 const MARK: &[u8; 4] = b"dur1";
 /// The time after which the thread looks whether it should end.
@@ -69,6 +71,13 @@ impl Hints {
         let mut bytes = MARK.to_vec();
         bytes.push(hint.byte());
         let _ = self.socket.send_to(&bytes, to);
+    }
+
+    /// Sends a hint to workers, as far as they are alive.
+    pub fn tell<'a>(&self, workers: impl IntoIterator<Item = &'a WorkerState>, hint: Hint) {
+        for address in workers.into_iter().filter_map(WorkerState::reached_at) {
+            self.send(address, hint);
+        }
     }
 
     /// Passes hints on, on a thread of its own, until [`Hints::end`].

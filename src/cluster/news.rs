@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::engine::{Placement, SlotRange};
 use crate::host::Reads;
 use crate::kv::{Batch, Partition, StoreError};
-use crate::store::postgres::{Cluster, Overview, PartitionState};
+use crate::store::postgres::{Cluster, Overview, PartitionState, WorkerState};
 
 use super::hints::{Hint, Hints};
 use super::postman::Postman;
@@ -37,8 +37,7 @@ impl Owners {
             Some((state.partition, worker.address.parse().ok()?))
         };
         let addresses = overview.partitions.iter().filter_map(address).collect();
-        let alive = overview.workers.iter().filter(|worker| worker.rest.is_some());
-        let workers = alive.filter_map(|worker| worker.address.parse().ok()).collect();
+        let workers = overview.workers.iter().filter_map(WorkerState::reached_at).collect();
         *self.known() = Known { addresses, workers, placement: placement(Partition::MAX, overview).ok() };
     }
 

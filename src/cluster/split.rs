@@ -50,9 +50,5 @@ fn divide(
 fn tell_workers(cluster: &Cluster) {
     let any = SocketAddr::from(([0, 0, 0, 0], 0));
     let (Ok(hints), Ok(overview)) = (Hints::open(any), cluster.overview()) else { return };
-    for worker in overview.workers.iter().filter(|worker| worker.rest.is_some()) {
-        if let Ok(address) = worker.address.parse() {
-            hints.send(address, Hint::Owners);
-        }
-    }
+    hints.tell(&overview.workers, Hint::Owners);
 }

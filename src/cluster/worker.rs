@@ -483,11 +483,8 @@ impl Worker {
 
     /// Lets the other workers look at the owners.
     fn tell_others(&self, overview: &Overview) {
-        for worker in overview.workers.iter().filter(|worker| worker.id != self.id && worker.rest.is_some()) {
-            if let Ok(address) = worker.address.parse() {
-                self.news.hints.send(address, Hint::Owners);
-            }
-        }
+        let others = overview.workers.iter().filter(|worker| worker.id != self.id);
+        self.news.hints.tell(others, Hint::Owners);
     }
 
     /// Gives everything back, and leaves the cluster.

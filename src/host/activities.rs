@@ -73,11 +73,16 @@ impl Activities {
     /// Takes the result of an attempt from another process. Returns the ticket, unless nobody waits
     /// for the attempt. An activity of the attempt that runs here is dropped.
     pub(super) fn finished(&mut self, step: &StepId) -> Option<u64> {
-        let ticket = *self.tickets.get(step)?;
+        let ticket = self.ticket(step)?;
+        self.stop(ticket);
+        Some(ticket)
+    }
+
+    /// Ends what an activity does here.
+    fn stop(&mut self, ticket: u64) {
         self.workers.drop(ticket);
         self.sleeps.retain(|(_, sleeper)| *sleeper != ticket);
         self.calls.retain(|_, caller| *caller != ticket);
-        Some(ticket)
     }
 
     /// Notes a call by an activity that runs in another process.
@@ -96,9 +101,7 @@ impl Activities {
         let ticket = self.tickets.remove(step)?;
         self.steps.remove(&ticket);
         self.offered.remove(&ticket);
-        self.workers.drop(ticket);
-        self.sleeps.retain(|(_, sleeper)| *sleeper != ticket);
-        self.calls.retain(|_, caller| *caller != ticket);
+        self.stop(ticket);
         Some(ticket)
     }
 

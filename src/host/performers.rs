@@ -63,11 +63,9 @@ impl Performers {
         settings: &Settings,
         measures: Measures,
     ) -> Performers {
+        let workers = Workers::new(messages.clone(), settings.clock.clone(), settings.offers.is_some());
         Performers {
-            activities: {
-                let offers = settings.offers.is_some();
-                Activities::new(Workers::new(messages.clone(), settings.clock.clone(), offers))
-            },
+            activities: Activities::new(workers),
             threads: Threads::default(),
             disk: Disk::new(messages.clone()),
             messages,

@@ -18,6 +18,23 @@ pub fn durable(folder: &Path, args: &[&str]) -> Output {
     Command::new(DURABLE).current_dir(folder).args(args).stdin(Stdio::null()).output().expect("durable runs")
 }
 
+/// Runs `durable debug` with commands, and returns what it prints.
+pub fn debug(folder: &Path, args: &[&str], commands: &str) -> String {
+    let mut child = Command::new(DURABLE)
+        .current_dir(folder)
+        .arg("debug")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .expect("durable runs");
+    child.stdin.take().expect("stdin").write_all(commands.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{:?}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// Runs a command that must succeed. Returns standard output without the last line break.
 #[track_caller]
 pub fn ok(folder: &Path, args: &[&str]) -> String {

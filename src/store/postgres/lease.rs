@@ -3,6 +3,7 @@
 //! All times are the database's. A lease decides who may take a partition; what protects the data
 //! is the fence of the commits.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -67,6 +68,13 @@ pub struct WorkerState {
     pub version: String,
     /// The rest of the lease, or `None` if the lease is over.
     pub rest: Option<Duration>,
+}
+
+impl WorkerState {
+    /// Returns the address at which the worker receives hints, if the worker is alive and has one.
+    pub fn reached_at(&self) -> Option<SocketAddr> {
+        self.rest.and_then(|_| self.address.parse().ok())
+    }
 }
 
 /// A partition of the cluster.
