@@ -55,6 +55,37 @@ fn commands_reach_instances_and_entities_of_all_partitions() {
     assert_eq!(view["workers"].as_array().map(Vec::len), Some(0), "they have left: {view}");
 }
 
+/// Steps one after another go to rows of the history that stay short, since the database writes a row
+/// that grows anew as a whole.
+#[test]
+fn steps_one_after_another_are_in_short_rows() {
+    let Some(world) = world("orchestration steps(n) {\n  for _ in 0..n { fs.exists(\"x\") }\n  n\n}\n", 2)
+    else {
+        return;
+    };
+    let worker = world.worker();
+    let written = || {
+        let sql = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')";
+        world.server.sql(&world.database, "checkpoint");
+        world.server.sql(&world.database, sql).parse::<u64>().expect("a number")
+    };
+    world.ok(&["start", "--wait", "p.df", "steps", "10"]);
+    let before = written();
+    assert_eq!(world.ok(&["start", "--wait", "--id", "s", "p.df", "steps", "600"]), "600");
+    let a_step = (written() - before) / 600;
+    let rows = world.server.sql(
+        &world.database,
+        "select count(*), max(length(v)) from durable.kv where k >= 'h/s' and k < 'h/t'",
+    );
+    let (rows, longest) = rows.split_once('|').expect("two fields");
+    let (rows, longest): (u64, u64) = (rows.parse().expect("a number"), longest.parse().expect("a number"));
+    assert!(longest < 700 && (20..300).contains(&rows), "{rows} rows, the longest of {longest} bytes");
+    // With rows of up to 16 KiB, there were more than 8,000.
+    assert!(a_step < 3_000, "{a_step} bytes of log for a step");
+    assert_eq!(world.ok(&["history", "s", "--json"]).lines().count(), 1_201);
+    worker.stop();
+}
+
 /// The debugger reads the database, with workers and without, and a worker's page shows moments of
 /// instances of all workers.
 #[test]

@@ -64,7 +64,7 @@ impl Engine {
         }
         let mut journal = Journal::after(&history);
         journal.push(entry);
-        journal.write(&id, true, false, &mut self.batch);
+        journal.write(&id, self.growth, false, &mut self.batch);
         self.batch.put(keys::instance(&id), record.encode());
         self.batch.delete(keys::checkpoint(&id));
         self.wanted.wait_for_writes();

@@ -119,8 +119,8 @@ pub struct Tail {
 /// The size in bytes up to which a chunk grows.
 const GROWS: usize = PIECE;
 
-/// The largest size of a block that is added to a chunk. A longer block gets a chunk of its own.
-const SHORT: usize = GROWS / 4;
+/// The size from which a chunk is long.
+const LONG: usize = GROWS / 2;
 
 impl Tail {
     /// Returns a chunk with one block.
@@ -135,14 +135,20 @@ impl Tail {
         grows.then(|| Tail { number, before, body: body.to_vec() })
     }
 
-    /// Whether a block is short enough to be added to a chunk.
-    pub fn takes(block: &[u8]) -> bool {
-        block.len() <= SHORT
+    /// Whether a block is short enough to be added to a chunk that grows to `growth` bytes at most. A
+    /// longer block gets a chunk of its own.
+    pub fn takes(block: &[u8], growth: usize) -> bool {
+        block.len() <= growth.min(GROWS) / 4
+    }
+
+    /// Whether the chunk is long.
+    pub fn is_long(&self) -> bool {
+        self.body.len() >= LONG
     }
 
     /// Adds a block if there is room, and returns whether there was.
-    pub fn add(&mut self, block: &[u8]) -> bool {
-        let has_room = self.body.len() + block.len() <= GROWS;
+    pub fn add(&mut self, block: &[u8], growth: usize) -> bool {
+        let has_room = self.body.len() + block.len() <= growth.min(GROWS);
         if has_room {
             self.body.extend(block);
         }
@@ -325,7 +331,7 @@ mod tests {
             let chunks = [(0, first.0.clone()), (1, closed), (2, after.0)];
             let whole = History::read(0, chunks).expect("a history");
             assert_eq!(whole.entries, [all.clone(), steps(4)].concat());
-            if !tail.add(&block(steps(5))) {
+            if !tail.add(&block(steps(5)), usize::MAX) {
                 break;
             }
             all.extend(steps(5));

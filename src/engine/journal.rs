@@ -56,20 +56,22 @@ impl Journal {
         (self.chunks, self.checksum)
     }
 
-    /// Adds the chunks of the unwritten entries to a batch. With `grows`, short blocks join the
-    /// last chunk. With `ends`, nothing comes after them. Returns the number of chunks before.
-    pub fn write(&mut self, id: &str, grows: bool, ends: bool, batch: &mut Batch) -> u64 {
+    /// Adds the chunks of the unwritten entries to a batch. Short blocks join the last chunk while
+    /// that is no longer than `growth`. With `ends`, nothing comes after them. Returns the number of
+    /// chunks before.
+    pub fn write(&mut self, id: &str, growth: usize, ends: bool, batch: &mut Batch) -> u64 {
         let before = self.chunks;
         let mut is_written = true;
         for entries in history::pieces(std::mem::take(&mut self.fresh)) {
             let block = history::block(entries);
-            let grows = grows && Tail::takes(&block);
-            if grows && self.tail.as_mut().is_some_and(|tail| tail.add(&block)) {
+            let grows = Tail::takes(&block, growth);
+            if grows && self.tail.as_mut().is_some_and(|tail| tail.add(&block, growth)) {
                 is_written = false;
                 continue;
             }
-            // A chunk that was written before stays as it is, unless it has grown to its full size.
-            if grows || !is_written {
+            // A chunk that was written before stays as it is, unless it has grown so long that its
+            // compressed form is worth another write.
+            if !is_written || (grows && self.tail.as_ref().is_some_and(Tail::is_long)) {
                 self.close_tail(id, batch);
             }
             self.tail = Some(Tail::new(self.chunks, self.checksum, block));
@@ -145,9 +147,10 @@ mod tests {
                     all.push(Entry::Answered { seq, result: Ok(Data(bytes)), time: seq as i64 });
                     journal.push(all[all.len() - 1].clone());
                 }
-                let (grows, ends) = (!next(&mut seed).is_multiple_of(4), commit == 11);
+                let growth = [0, 512, usize::MAX, usize::MAX][(next(&mut seed) % 4) as usize];
+                let ends = commit == 11;
                 let mut batch = Batch::default();
-                journal.write("x", grows, ends, &mut batch);
+                journal.write("x", growth, ends, &mut batch);
                 for (key, value) in batch.writes {
                     store.insert(key, value.expect("nothing is deleted"));
                 }

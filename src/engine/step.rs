@@ -66,6 +66,8 @@ pub struct Engine {
     pub resident: usize,
     /// The policy for checkpoints.
     pub checkpoints: Checkpoints,
+    /// The size in bytes up to which the last chunk of a history grows at most.
+    pub growth: usize,
     /// Whether operations of entities are kept from now on; `None` leaves that to the store. It is
     /// set before the first event.
     pub keep_operations: Option<bool>,
@@ -117,6 +119,7 @@ impl Engine {
             quotas: Quotas::default(),
             resident: RESIDENT,
             checkpoints: Checkpoints::default(),
+            growth: usize::MAX,
             keep_operations: None,
             costs_attempts: true,
             replacing: HashSet::new(),

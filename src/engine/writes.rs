@@ -76,11 +76,11 @@ impl Engine {
     fn take_instances(&mut self, batch: &mut Batch) -> Vec<Arc<str>> {
         // Few instances write little. In a large batch, a chunk that grows would be written again
         // as a whole.
-        let grows = self.changed.len() <= FEW;
+        let growth = if self.changed.len() <= FEW { self.growth } else { 0 };
         let mut over = Vec::new();
         for id in std::mem::take(&mut self.changed) {
             let Some(instance) = self.residents.get_mut(&id) else { continue };
-            let bytes = instance.take_writes(&id, grows, &self.checkpoints, self.scheduler.now, batch);
+            let bytes = instance.take_writes(&id, growth, &self.checkpoints, self.scheduler.now, batch);
             let has_ended = instance.has_ended();
             // Many instances are named more than once, and have nothing left to write.
             if bytes > 0 && self.uses.writes(&instance.root, bytes as u64, &self.quotas) && !has_ended {
@@ -99,13 +99,13 @@ impl Instance {
     fn take_writes(
         &mut self,
         id: &str,
-        grows: bool,
+        growth: usize,
         policy: &Checkpoints,
         now: i64,
         batch: &mut Batch,
     ) -> usize {
         let mark = batch.writes.len();
-        let before = self.take_chunks(grows, batch);
+        let before = self.take_chunks(growth, batch);
         let bytes = batch.writes[mark..].iter().filter_map(|(_, value)| Some(value.as_ref()?.len())).sum();
         let ended = self.has_ended();
         match ended {
@@ -129,16 +129,16 @@ impl Instance {
         bytes
     }
 
-    /// Takes the writes of the history: chunks with their numbers. With `grows`, short entries are
-    /// added to the last chunk. Returns the number of chunks before, if there is something to
-    /// write.
-    fn take_chunks(&mut self, grows: bool, batch: &mut Batch) -> Option<u64> {
+    /// Takes the writes of the history: chunks with their numbers. Short entries are added to the last
+    /// chunk while that is no longer than `growth`. Returns the number of chunks before, if there is
+    /// something to write.
+    fn take_chunks(&mut self, growth: usize, batch: &mut Batch) -> Option<u64> {
         if self.journal.is_written() {
             return None;
         }
         self.saving.wrote(self.journal.waiting());
         let ends = self.has_ended();
-        let before = self.journal.write(&self.record.id, grows, ends, batch);
+        let before = self.journal.write(&self.record.id, growth, ends, batch);
         if ends {
             self.record.chunks = self.journal.chunks();
         }

@@ -59,6 +59,7 @@ impl Host {
         engine.checkpoints.retention = settings.retention;
         engine.quotas = settings.quotas;
         engine.keep_operations = settings.keep_operations;
+        engine.growth = store.growth();
         let folder = store.endpoint().map(|endpoint| permissions::real(endpoint.folder()));
         let committer = Committer::new(store, sender.clone(), &settings);
         let measures = committer.reads().measures().clone();

@@ -14,6 +14,12 @@ pub trait SharedStore: Store + Send {
     fn endpoint(&self) -> Option<Endpoint> {
         None
     }
+
+    /// Returns the size in bytes up to which a value that gets more at its end is better written
+    /// again than left for another key. Without a limit, the store writes the added part alone.
+    fn growth(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// A reader of a [`SharedStore`], on any thread. During a commit, it sees each key of the batch

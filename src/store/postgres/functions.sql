@@ -27,7 +27,8 @@ end $$;
 -- and `lost` with the number of the last commit if the database lacks commits of the caller. Raises
 -- `DU001` if something that the batch consumes is not there.
 --
--- The keys of each array are in order, so that two batches never wait for each other in a circle.
+-- The keys of each array are in order, so that two batches never wait for each other in a circle. An
+-- array without elements is null, which costs the call less than an empty one.
 create or replace function durable.commit(
     p_part int, p_epoch bigint, p_token uuid, p_n bigint,
     p_keys bytea[], p_values bytea[], p_gone bytea[],
@@ -48,19 +49,32 @@ begin
     if v_token is null or v_epoch <> p_epoch or v_token <> p_token then
         return 'deposed';
     end if;
-    select commits.n, commits.token into v_n, v_token
-        from durable.commits where commits.part = p_part order by commits.n desc limit 1;
-    v_n := coalesce(v_n, 0);
-    if v_n = p_n and v_token = p_token then
-        return 'landed';
-    end if;
-    if v_n <> p_n - 1 then
-        return 'lost ' || v_n;
-    end if;
+    v_count := coalesce(cardinality(p_keys), 0) + coalesce(cardinality(p_gone), 0)
+        + coalesce(cardinality(p_queue_keys), 0) + coalesce(cardinality(p_gone_keys), 0);
+    -- Most often, the commit before is the caller's own and the last one. Nobody else adds one, since
+    -- the lock is held.
     insert into durable.commits (part, n, token, at, keys)
-        values (p_part, p_n, p_token, clock_timestamp(), cardinality(p_keys) + cardinality(p_gone)
-            + cardinality(p_queue_keys) + cardinality(p_gone_keys));
-    if cardinality(p_keys) > 0 then
+        select p_part, p_n, p_token, clock_timestamp(), v_count where exists (
+            select from durable.commits
+            where commits.part = p_part and commits.n = p_n - 1 and commits.token = p_token)
+        on conflict (part, n) do nothing;
+    if not found then
+        select commits.n, commits.token into v_n, v_token
+            from durable.commits where commits.part = p_part order by commits.n desc limit 1;
+        v_n := coalesce(v_n, 0);
+        if v_n = p_n and v_token = p_token then
+            return 'landed';
+        end if;
+        if v_n <> p_n - 1 then
+            return 'lost ' || v_n;
+        end if;
+        insert into durable.commits (part, n, token, at, keys)
+            values (p_part, p_n, p_token, clock_timestamp(), v_count);
+    end if;
+    if cardinality(p_keys) = 1 then
+        insert into durable.kv (k, v) values (p_keys[1], p_values[1])
+            on conflict (k) do update set v = excluded.v;
+    elsif cardinality(p_keys) > 1 then
         insert into durable.kv (k, v) select * from unnest(p_keys, p_values)
             on conflict (k) do update set v = excluded.v;
     end if;

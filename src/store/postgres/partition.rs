@@ -233,6 +233,12 @@ impl SharedStore for PartitionStore {
     fn reader(&self) -> Reader {
         self.reads.clone()
     }
+
+    /// A row that changes is written anew as a whole, and the old one is cleared away later. A short
+    /// one costs little more than a new row with its entry in the index.
+    fn growth(&self) -> usize {
+        512
+    }
 }
 
 /// A write to the queue: slot, key, and value.
@@ -321,20 +327,20 @@ impl<'a> Parts<'a> {
                 &epoch,
                 &ownership.token,
                 &number,
-                &self.puts.0,
-                &self.puts.1,
-                &self.gone,
-                &self.queue_puts.0,
-                &self.queue_puts.1,
-                &self.queue_puts.2,
-                &self.queue_gone.0,
-                &self.queue_gone.1,
-                &self.sends.0,
-                &self.sends.1,
-                &self.consumed.0,
-                &self.consumed.1,
-                &self.answers.0,
-                &self.answers.1,
+                &filled(&self.puts.0),
+                &filled(&self.puts.1),
+                &filled(&self.gone),
+                &filled(&self.queue_puts.0),
+                &filled(&self.queue_puts.1),
+                &filled(&self.queue_puts.2),
+                &filled(&self.queue_gone.0),
+                &filled(&self.queue_gone.1),
+                &filled(&self.sends.0),
+                &filled(&self.sends.1),
+                &filled(&self.consumed.0),
+                &filled(&self.consumed.1),
+                &filled(&self.answers.0),
+                &filled(&self.answers.1),
             ],
         )?;
         match rows.first() {
@@ -342,6 +348,11 @@ impl<'a> Parts<'a> {
             None => Err(Failure::Store(StoreError::broken("a commit has no answer"))),
         }
     }
+}
+
+/// Returns an array for the database, which is null there if it has no elements.
+fn filled<T>(array: &[T]) -> Option<&[T]> {
+    (!array.is_empty()).then_some(array)
 }
 
 /// Returns the number of a source in the database.
