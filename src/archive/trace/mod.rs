@@ -5,10 +5,12 @@
 //! rules allow. The checks are conditions that every such run meets. A breach is a fault of the
 //! engine or damage to the store, and never a fault of a program.
 //!
-//! What no journal has can't be checked: the order in which clients raised events, their signals
-//! to entities, the steps of operations, and histories before a checkpoint that replaced them. A
-//! check that needs such knowledge is left out, and the report says so.
+//! What no journal has can't be checked: who raised an event, the signals of clients, the steps of
+//! operations, histories before a checkpoint that replaced them, and arrivals in histories of
+//! earlier versions. A check that needs such knowledge is left out, and the report says so where it
+//! can.
 
+mod arrivals;
 mod detached;
 mod journals;
 mod messages;
@@ -91,6 +93,7 @@ pub fn trace(store: &dyn Read, only: Option<&str>) -> Result<Traced, ReadError> 
     let all = Store::read(store, &mut traced)?;
     for run in all.runs.values() {
         journals::check(run, &mut traced.findings);
+        arrivals::check(run, &mut traced.findings);
         messages::check(&all, run, &mut traced.findings);
         trees::check(&all, run, &mut traced);
     }

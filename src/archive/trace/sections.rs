@@ -59,7 +59,7 @@ fn sections<'a>(run: &'a Run, held: &mut BTreeMap<EntityId, Vec<Held<'a>>>) {
     };
     for (at, entry) in run.entries.iter().enumerate() {
         match entry {
-            Entry::Answered { seq, result: Ok(_), time } => {
+            Entry::Answered { seq, result: Ok(_), time, .. } => {
                 let Some(asked) = run.requests.get(seq) else { continue };
                 if asked.request.what == RequestKind::Effect(Effect::Lock) {
                     now = Some((at, *time, section_entities(&asked.request.args)));
