@@ -114,7 +114,7 @@ pub use history::{Chunk, ChunkError, History};
 pub use instance::{SCRIPT, machine_at_beginning, machine_at_checkpoint, test_function};
 pub use kept::{
     KeptOperation, KeptRange, MOST_OPERATION_BYTES, MOST_OPERATIONS, OperationView, OperationsPage,
-    machine_of_operation, read_kept,
+    machine_of_operation, read_kept, read_kept_since,
 };
 pub use keys::{FIRST_LIFE, NUMBERED, OWN, QUEUED};
 pub use known::{Known, known_id, not_ended, shown};
