@@ -1,4 +1,5 @@
-//! Faults that the engine once had. A test puts each back, to check that the simulator finds it.
+//! Faults that the engine once had, and two of entities that it might have. A test puts each in, to
+//! check that the simulator finds it.
 //!
 //! Only tests put faults in. The engine asks for each fault at the one place that applies its rule.
 

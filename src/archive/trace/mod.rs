@@ -68,6 +68,8 @@ struct Run {
     entries: Vec<Entry>,
     /// Whether the history before a checkpoint is gone.
     is_trimmed: bool,
+    /// Whether requests were forgotten or asked again.
+    is_rewound: bool,
     /// The requests by number, as the program made them in a replay. Those of the rest of a turn
     /// that was not recorded to its end are not among them.
     requests: BTreeMap<u64, Asked>,
@@ -177,7 +179,9 @@ impl Run {
             Entry::Cancelled { seq, .. } => Some(*seq),
             _ => None,
         };
+        let rewinds = |entry: &Entry| matches!(entry, Entry::Rewound { .. } | Entry::Renewed { .. });
         let mut run = Run {
+            is_rewound: !record.rewound.is_empty() || history.entries.iter().any(rewinds),
             entries: history.entries.clone(),
             is_trimmed,
             requests: BTreeMap::new(),

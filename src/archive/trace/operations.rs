@@ -161,7 +161,7 @@ impl Reading<'_> {
         let Some(caller) = &kept.caller else { return };
         let Some(run) = self.all.runs.get(&caller.instance) else { return };
         let record = &run.record;
-        if (record.life, record.execution) != (caller.life, caller.execution) || run.is_rewound() {
+        if (record.life, record.execution) != (caller.life, caller.execution) || run.is_rewound {
             return;
         }
         // The caller may have given up before, so an error need not be the operation's.
@@ -209,17 +209,11 @@ impl Reading<'_> {
 }
 
 impl Run {
-    /// Whether some of the history is gone, or requests were asked again.
-    fn is_rewound(&self) -> bool {
-        let rewinds = |entry: &Entry| matches!(entry, Entry::Rewound { .. } | Entry::Renewed { .. });
-        !self.record.rewound.is_empty() || self.entries.iter().any(rewinds)
-    }
-
     /// Whether a step of the present execution has this key, or sent something under it, and no
     /// step was asked again.
     fn made(&self, key: &str) -> bool {
         let first = self.record.step_key(0);
         let step = first.strip_suffix('0').unwrap_or(&first);
-        key.starts_with(step) && !self.is_rewound()
+        key.starts_with(step) && !self.is_rewound
     }
 }
