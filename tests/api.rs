@@ -404,7 +404,8 @@ fn pages_of_output_are_all_of_it() {
             let mut entries = Vec::new();
             for _ in 0..random.below(12) {
                 let (entry, printed) = line(seq, &mut random);
-                entries.extend([entry, Entry::Answered { seq, result: Ok(Data::null()), time: 0 }]);
+                entries
+                    .extend([entry, Entry::Answered { seq, result: Ok(Data::null()), time: 0, came: None }]);
                 wanted.extend(printed);
                 seq += 1;
             }

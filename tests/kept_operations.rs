@@ -127,6 +127,13 @@ fn the_store_remembers_whether_operations_are_kept() {
         .map(|one| one["caller"].as_str().is_some_and(|caller| caller.starts_with("client ")))
         .collect();
     assert_eq!(clients, [false, true, false, true, false]);
+    // The operations between are not known, so what they did to the state is no breach.
+    let output = place.run(&["verify-run", "--all"]);
+    assert!(
+        output.status.success() && err(&output).contains("not known: Account@ada: operation 5"),
+        "{}",
+        err(&output)
+    );
 }
 
 #[test]
@@ -142,6 +149,7 @@ fn the_last_operations_are_kept_when_there_are_too_many() {
         assert_eq!(one["before"]["balance"], number - 1);
     }
     assert_eq!(all.last().expect("one")["number"], 1500);
+    place.ok(&["verify-run", "--all"]);
     let store = durable::store::open(&place.path().join(".durable")).expect("it opens");
     assert_eq!(store.all(keys::OPERATIONS).expect("a scan").len(), all.len(), "the others are gone");
 }
@@ -176,6 +184,7 @@ fn kept_operations_can_be_forgotten() {
     server.end(true);
     let all = operations(&place, "Account@ada");
     assert_eq!((all.len(), &all[0]["before"]), (2, &json!({"balance": 5})));
+    place.ok(&["verify-run", "--all"]);
     assert!(
         place.refused(5, &["entity", "Account@eve", "--forget-history"]).contains("no operations are kept")
     );
@@ -197,6 +206,7 @@ fn an_export_has_the_kept_operations() {
     let text = show("Account@ada", "other");
     let last: Json = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
     assert_eq!((&last["number"], &last["follows_gap"]), (&json!(41), &json!(false)));
+    place.ok(&["verify-run", "--all", "--store", "other"]);
     // An incomplete file is refused.
     let text = place.text("all.jsonl");
     let without: Vec<&str> = text
@@ -240,6 +250,7 @@ fn an_operation_that_could_not_begin_is_kept() {
     assert_eq!(failed, [false, true, true, false]);
     assert_eq!((&all[3]["before"], &all[3]["after"]), (&json!({"balance": 1}), &json!({"balance": 2})));
     assert_eq!(all[1]["entries"], json!([]));
+    place.ok(&["verify-run", "--all"]);
 }
 
 /// After any number of kills, the operations are those that happened, each once.
@@ -258,11 +269,13 @@ fn kept_operations_survive_kills() {
         child.kill().expect("it is killed");
         child.wait().expect("it ends");
     }
-    place.ok(&["run", "p.df", "--id", "x"]);
+    // The kills may have come before anything was written.
+    place.ok(&["run", "p.df", "--id", "x", "--journal-entities"]);
     let all = operations(&place, "Account@ada");
     assert_eq!(all.last().expect("one")["number"], 4000);
     let balances: Vec<i64> = all.iter().filter_map(|one| one["after"]["balance"].as_i64()).collect();
     assert!(balances.windows(2).all(|two| two[0] + 1 == two[1]) && balances.last() == Some(&4000));
+    place.ok(&["verify-run", "--all"]);
 }
 
 /// A world of many instances and entities, with crashes and entities that leave memory.

@@ -114,7 +114,7 @@ proptest! {
         for (at, tree) in trees.iter().enumerate() {
             let time = 1_700_000_000_000_000_000 + at as i64;
             entries.push(Entry::Requested { seq, what: RecordedRequest::Activity("f".into()), args: Args::of(&tree.data()), place, time });
-            entries.push(Entry::Answered { seq, result: Ok(tree.data()), time });
+            entries.push(Entry::Answered { seq, result: Ok(tree.data()), time, came: None });
             entries.push(Entry::Retried { seq, error: ErrorData::new("kind", "text"), again: time + 5, time });
             entries.push(Entry::Cancelled { seq, time });
         }

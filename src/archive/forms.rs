@@ -85,11 +85,16 @@ pub fn entry(entry: &Entry) -> Json {
             }
             out
         }
-        Entry::Answered { seq, result: Ok(value), .. } => {
-            json!({"kind": "answered", "seq": seq, "value": data(value)})
-        }
-        Entry::Answered { seq, result: Err(failure), .. } => {
-            json!({"kind": "answered", "seq": seq, "error": error(failure)})
+        Entry::Answered { seq, result, came, .. } => {
+            let mut out = match result {
+                Ok(value) => json!({"kind": "answered", "seq": seq, "value": data(value)}),
+                Err(failure) => json!({"kind": "answered", "seq": seq, "error": error(failure)}),
+            };
+            if let Some(came) = came {
+                out["came"] = json!(format::instant(came.time));
+                out["message"] = json!(came.number);
+            }
+            out
         }
         Entry::Retried { seq, error: failure, again, .. } => {
             json!({"kind": "retried", "seq": seq, "error": error(failure), "again": format::instant(*again)})
@@ -103,7 +108,13 @@ pub fn entry(entry: &Entry) -> Json {
             out["kind"] = json!("cancelling");
             out
         }
-        Entry::Rewound { seq, .. } => json!({"kind": "rewound", "seq": seq}),
+        Entry::Rewound { seq, used, .. } => {
+            let mut out = json!({"kind": "rewound", "seq": seq});
+            if let Some(used) = used {
+                out["used"] = json!(used);
+            }
+            out
+        }
         Entry::Renewed { seq, .. } => json!({"kind": "renewed", "seq": seq}),
         Entry::Upgraded { from, .. } => json!({"kind": "upgraded", "from": hex::encode(from.0)}),
     };

@@ -106,6 +106,7 @@ impl Incoming {
             match known(key)? {
                 Some(known) if known == line.value => {}
                 Some(known) if grows(key) && known >= line.value => {}
+                _ if key == keys::KEEPS_OPERATIONS => {}
                 Some(_) if !grows(key) => {
                     let what = named(key);
                     return Err(refused(line, format!("the store has another value of {what} already")));
@@ -114,6 +115,8 @@ impl Incoming {
             }
         }
         let view = View { incoming: self, store };
+        let keeps = view.keeps().map_err(|error| Refusal { line: None, reason: error.to_string() })?;
+        batch.writes.extend(keeps);
         for (key, line) in &self.lines {
             view.complete(key, &line.value).map_err(|reason| refused(line, reason))?;
         }
@@ -167,6 +170,19 @@ impl Read for View<'_> {
 }
 
 impl View<'_> {
+    /// Returns the write that says since when the store keeps operations, if it does and the import
+    /// has any. What the file does not have may have changed the imported entities before.
+    fn keeps(&self) -> Result<Option<Write>, StoreError> {
+        let lines = &self.incoming.lines;
+        let has_kept = lines.keys().any(|key| key.starts_with(keys::KEPT) || key == keys::KEEPS_OPERATIONS);
+        if !has_kept || self.get(keys::KEEPS_OPERATIONS)?.is_none() {
+            return Ok(None);
+        }
+        let times = [self.store.get(keys::TIME)?, lines.get(keys::TIME).map(|line| line.value.clone())];
+        let time = times.into_iter().flatten().max().unwrap_or_default();
+        Ok(Some((keys::KEEPS_OPERATIONS.to_vec(), Some(time))))
+    }
+
     /// Checks that everything that a key needs is there.
     fn complete(&self, key: &[u8], value: &[u8]) -> Result<(), String> {
         if let Some(hash) = key.strip_prefix(keys::PROGRAMS) {

@@ -5,7 +5,8 @@ use serde_json::Value as Json;
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
     Active, Args, Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord,
-    KeptOperation, KeptRange, LifeId, RecordedRequest, Status, StoredLines, StoredMail, StoredProgram, keys,
+    KeptOperation, KeptRange, LifeId, Postmark, RecordedRequest, Status, StoredLines, StoredMail,
+    StoredProgram, keys,
 };
 use crate::kv::Pair;
 use crate::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, Value, json as values};
@@ -275,7 +276,11 @@ fn read_entry(json: &Json) -> Option<Entry> {
                 Some(failure) => Err(read_error(failure)?),
                 None => Ok(read_data(&json["value"])?),
             };
-            Entry::Answered { seq: seq()?, result, time }
+            let came = match json.get("came") {
+                Some(came) => Some(Postmark { time: read_past(came)?, number: json["message"].as_u64()? }),
+                None => None,
+            };
+            Entry::Answered { seq: seq()?, result, time, came }
         }
         "retried" => Entry::Retried {
             seq: seq()?,
@@ -288,7 +293,7 @@ fn read_entry(json: &Json) -> Option<Entry> {
         "ended" => Entry::Ended { time },
         "terminated" => Entry::Terminated { time },
         "cancelling" => Entry::Cancelling { what: Box::new(read_cancellation(json)?), time },
-        "rewound" => Entry::Rewound { seq: seq()?, time },
+        "rewound" => Entry::Rewound { seq: seq()?, time, used: json["used"].as_u64() },
         "renewed" => Entry::Renewed { seq: seq()?, time },
         "upgraded" => Entry::Upgraded { from: ProgramHash(unhex(json["from"].as_str()?)?), time },
         _ => return None,

@@ -418,7 +418,7 @@ fn rows(history: &History, due: &BTreeMap<u64, Vec<Due>>) -> Vec<Row> {
                 };
                 rows.insert(*seq, row);
             }
-            Entry::Answered { seq, result, time } => {
+            Entry::Answered { seq, result, time, .. } => {
                 if let Some(row) = rows.get_mut(seq) {
                     row.took = Some(took(time - row.time));
                     row.open = false;

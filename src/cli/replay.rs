@@ -118,7 +118,7 @@ fn traced(entry: &Entry, request: Option<&Request>, shown: &Shown<'_>) -> String
             let place = request.place;
             format!("{} #{seq} {call}\n    {}: {}\n", time(*at), shown.locate(place), shown.line(place))
         }
-        (Entry::Answered { seq, result, time: at }, _) => {
+        (Entry::Answered { seq, result, time: at, .. }, _) => {
             let result = match result {
                 Ok(value) => format::brief(&value.decode()),
                 Err(error) => format!("error {}", error.title()),
@@ -131,7 +131,7 @@ fn traced(entry: &Entry, request: Option<&Request>, shown: &Shown<'_>) -> String
         (Entry::Cancelled { seq, time: at }, _) => format!("{} #{seq} is cancelled\n", time(*at)),
         (Entry::Begun { seq, time: at }, _) => format!("{} #{seq} is tried again\n", time(*at)),
         (Entry::Ended { time: at }, _) => format!("{} the end\n", time(*at)),
-        (Entry::Rewound { seq, time: at }, _) => {
+        (Entry::Rewound { seq, time: at, .. }, _) => {
             format!("{} rewound: the next request is #{seq}\n", time(*at))
         }
         (Entry::Renewed { seq, time: at }, _) => format!("{} #{seq} is asked again\n", time(*at)),

@@ -19,7 +19,7 @@ pub fn verify_run(asked: VerifyRun) -> Result<u8, Problem> {
     }
     let traced = trace(&store, asked.id.as_deref()).map_err(unreadable)?;
     store.close()?;
-    let Traced { instances, entries, findings, unknown } = &traced;
+    let Traced { instances, entries, operations, findings, unknown } = &traced;
     if asked.json {
         let lines = findings.iter().map(|finding| {
             let Finding { rule, of, entry, what } = finding;
@@ -35,7 +35,11 @@ pub fn verify_run(asked: VerifyRun) -> Result<u8, Problem> {
         }
         if findings.is_empty() {
             let (instances, entries) = (count(*instances as usize, "instance"), grouped(*entries));
-            out.push_str(&format!("all rules hold: {instances}, {entries} entries\n"));
+            let operations = match operations {
+                0 => String::new(),
+                kept => format!(", {} kept", count(*kept as usize, "operation")),
+            };
+            out.push_str(&format!("all rules hold: {instances}, {entries} entries{operations}\n"));
         }
         print(&out)?;
         unknown.iter().for_each(|what| note(&format!("not known: {what}")));

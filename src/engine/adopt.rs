@@ -87,7 +87,8 @@ impl Engine {
         let id: Arc<str> = record.id.as_str().into();
         self.break_off(&id);
         self.residents.put_away(&id);
-        kept.push(Entry::Rewound { seq: next, time: now });
+        let used = before.entries.iter().filter_map(Entry::greatest).max();
+        kept.push(Entry::Rewound { seq: next, time: now, used });
         if record.program != from {
             kept.push(Entry::Upgraded { from, time: now });
         }

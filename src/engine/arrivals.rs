@@ -9,6 +9,7 @@ use std::rc::Rc;
 use crate::builtins::Effect;
 use crate::machine::{Cancellation, Data, ErrorData, Request, RequestKind, format};
 
+use super::entry::Postmark;
 use super::fault::{self, Fault};
 use super::inbox::Inbox;
 use super::mailbox::Mailbox;
@@ -24,6 +25,8 @@ pub(super) struct Delivery {
     pub seq: u64,
     pub result: Result<Data, ErrorData>,
     pub sends: Vec<Request>,
+    /// The place of the message that brought the answer; `None` for an answer of the process.
+    pub came: Option<Postmark>,
 }
 
 /// Everything that has come for an instance, and the requests that it may answer.
@@ -124,7 +127,7 @@ impl Arrivals {
     pub fn deliver(&mut self, seq: u64, result: Result<Data, ErrorData>, sends: Vec<Request>, time: i64) {
         let came = Came { time, is_mail: false, number: self.delivered };
         self.delivered += 1;
-        self.inbox.insert(came, Delivery { seq, result, sends });
+        self.inbox.insert(came, Delivery { seq, result, sends, came: None });
     }
 
     /// Notes that a request is done in the turn that made it.
@@ -200,14 +203,15 @@ impl Arrivals {
         open: &Requests,
         leaving: &mut Vec<Line>,
     ) -> Option<Arrival> {
-        let answer = |seq, result| Some(Arrival::Answer(Delivery { seq, result, sends: Vec::new() }));
+        let answer =
+            |seq, result, came| Some(Arrival::Answer(Delivery { seq, result, sends: Vec::new(), came }));
         if let Some(seq) = self.lines.pop_front() {
             let line = Line::of_request(&open.get(&seq)?.request)?;
             let result = line.map(|line| leaving.push(line)).and_then(|()| answered());
-            return answer(seq, result);
+            return answer(seq, result, None);
         }
         if let Some(seq) = self.at_once.pop_front() {
-            return answer(seq, Ok(Data::null()));
+            return answer(seq, Ok(Data::null()), None);
         }
         loop {
             match self.first()? {
@@ -219,7 +223,7 @@ impl Arrivals {
                         && (*life == record.life || fault::is_in(Fault::AnswersReachOtherLives))
                         && *execution == record.execution
                     {
-                        return answer(*seq, result.clone());
+                        return answer(*seq, result.clone(), Some(mail.postmark()));
                     }
                 }
                 First::Cancel(_) => {
@@ -235,7 +239,7 @@ impl Arrivals {
                     let mail = self.mail.take_event(self.receives.name(seq)?)?;
                     self.taken.push(mail.clone());
                     let Message::Event { payload, .. } = &mail.message else { return None };
-                    return answer(seq, Ok(payload.clone()));
+                    return answer(seq, Ok(payload.clone()), Some(mail.postmark()));
                 }
             }
         }

@@ -14,14 +14,25 @@ use crate::syntax::Place;
 /// instance. The program never gets so far.
 pub const GRACE: u64 = u64::MAX;
 
+/// The place of a message in the order in which an instance takes its messages: by time, then by
+/// number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Postmark {
+    /// The time of the message's cause, in nanoseconds since 1970.
+    pub time: i64,
+    /// The message's place in the order of all messages.
+    pub number: u64,
+}
+
 /// An event in the life of an instance. Times are nanoseconds since 1970; `seq` numbers the
 /// instance's requests from 0.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
     /// The instance made a request.
     Requested { seq: u64, what: RecordedRequest, args: Args, place: Place, time: i64 },
-    /// The instance got an answer.
-    Answered { seq: u64, result: Result<Data, ErrorData>, time: i64 },
+    /// The instance got an answer. If a message brought it, `came` is the message's place among all
+    /// messages to the instance. Histories of earlier versions have no such places.
+    Answered { seq: u64, result: Result<Data, ErrorData>, time: i64, came: Option<Postmark> },
     /// An attempt at an activity failed, and the next one begins at `again`.
     Retried { seq: u64, error: ErrorData, again: i64, time: i64 },
     /// Nobody waits for the answer any more.
@@ -31,8 +42,9 @@ pub enum Entry {
     /// The instance was terminated.
     Terminated { time: i64 },
     /// The instance was rewound: the entries that stood here were cut. Its next request has this
-    /// number.
-    Rewound { seq: u64, time: i64 },
+    /// number. At the end of what a rewind kept, `used` is the greatest number that any request had
+    /// before, cut or not. Histories of earlier versions do not have it.
+    Rewound { seq: u64, time: i64, used: Option<u64> },
     /// After a rewind, a request is made again, or its time limit begins anew.
     Renewed { seq: u64, time: i64 },
     /// An attempt after the first was handed to the host.
@@ -219,12 +231,31 @@ impl Entry {
             | Entry::Retried { seq, time, .. }
             | Entry::Begun { seq, time }
             | Entry::Cancelled { seq, time }
-            | Entry::Rewound { seq, time }
+            | Entry::Rewound { seq, time, .. }
             | Entry::Renewed { seq, time } => (Some(seq), time),
             Entry::Ended { time }
             | Entry::Terminated { time }
             | Entry::Cancelling { time, .. }
             | Entry::Upgraded { time, .. } => (None, time),
+        }
+    }
+
+    /// Replaces the message's time and the greatest number before a rewind by their differences to
+    /// the entry's own, or the other way round.
+    pub(super) fn turn_marks(&mut self) {
+        match self {
+            Entry::Answered { time, came: Some(came), .. } => came.time = time.wrapping_sub(came.time),
+            Entry::Rewound { seq, used: Some(used), .. } => *used = seq.wrapping_sub(*used),
+            _ => {}
+        }
+    }
+
+    /// Returns the greatest number of a request that the entry tells of.
+    pub(super) fn greatest(&self) -> Option<u64> {
+        match self {
+            Entry::Requested { seq, .. } => Some(*seq),
+            Entry::Rewound { used, .. } => *used,
+            _ => None,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::syntax::Place;
 
 use super::agenda::Agenda;
 use super::arrivals::{Arrival, Arrivals, Delivery};
-use super::entry::{Args, Entry, GRACE, RecordedRequest};
+use super::entry::{Args, Entry, GRACE, Postmark, RecordedRequest};
 use super::journal::Journal;
 use super::open::{Open, Requests, describe};
 use super::record::InstanceRecord;
@@ -345,9 +345,9 @@ impl Evaluation {
     pub fn replay(&mut self, around: &mut Around<'_>) -> Option<Advance> {
         self.attempts(around.watch);
         let entry = self.past.pop_front()?;
-        if let Entry::Answered { seq, result, time } = entry {
+        if let Entry::Answered { seq, result, time, came } = entry {
             around.arrivals.forget(seq);
-            self.answered(seq, result, time, around.watch);
+            self.answered(seq, (result, came), time, around.watch);
             return Some(Advance::More);
         }
         let advance = match &entry {
@@ -402,14 +402,14 @@ impl Evaluation {
                 Some(reason) => Advance::GraceIsOver(reason),
                 None => Advance::More,
             },
-            Some(Arrival::Answer(Delivery { seq, result, sends })) => {
+            Some(Arrival::Answer(Delivery { seq, result, sends, came })) => {
                 if self.open.contains_key(&seq) || self.given_up.contains(&seq) {
-                    around.journal.push(Entry::Answered { seq, result: result.clone(), time: now });
+                    around.journal.push(Entry::Answered { seq, result: result.clone(), time: now, came });
                     if !sends.is_empty() {
                         self.agenda.outgoing.push((seq, sends));
                     }
                     around.arrivals.answered(seq);
-                    self.answered(seq, result, now, around.watch);
+                    self.answered(seq, (result, came), now, around.watch);
                 }
                 Advance::More
             }
@@ -426,8 +426,14 @@ impl Evaluation {
         self.open.insert(grace);
     }
 
-    fn answered(&mut self, seq: u64, result: Result<Data, ErrorData>, time: i64, watch: Watch<'_>) {
-        let entry = Entry::Answered { seq, result, time };
+    fn answered(
+        &mut self,
+        seq: u64,
+        (result, came): (Result<Data, ErrorData>, Option<Postmark>),
+        time: i64,
+        watch: Watch<'_>,
+    ) {
+        let entry = Entry::Answered { seq, result, time, came };
         watch(&entry, self.open.get(&seq).map(|open| &open.request));
         self.open.remove(seq);
         self.given_up.remove(&seq);

@@ -1,4 +1,5 @@
-//! Faults that the engine once had. A test puts each back, to check that the simulator finds it.
+//! Faults that the engine once had, and two of entities that it might have. A test puts each in, to
+//! check that the simulator finds it.
 //!
 //! Only tests put faults in. The engine asks for each fault at the one place that applies its rule.
 
@@ -30,6 +31,11 @@ pub enum Fault {
     ContinuationLeavesChildren,
     /// The messages of a turn are not sent if the next turn gives them up.
     GivenUpUnsent,
+    /// The message of an operation stays in the store, so that the operation is executed again after
+    /// a crash.
+    OperationsTwice,
+    /// The state that an operation leaves is not written.
+    StatesForgotten,
     /// Turns are given in the order of requests for them, no matter how many an instance makes.
     OneRowForAll,
     /// Nothing is read from the store as long as enough instances can run.
@@ -43,7 +49,7 @@ pub enum Fault {
 
 impl Fault {
     /// All faults of a store of one partition.
-    pub const ALL: [Fault; 14] = [
+    pub const ALL: [Fault; 16] = [
         Fault::PurgeLeavesChildren,
         Fault::AnswersReachOtherLives,
         Fault::EventsByRequest,
@@ -55,6 +61,8 @@ impl Fault {
         Fault::OldLimitsCount,
         Fault::ContinuationLeavesChildren,
         Fault::GivenUpUnsent,
+        Fault::OperationsTwice,
+        Fault::StatesForgotten,
         Fault::OneRowForAll,
         Fault::ReadsStarve,
         Fault::TurnsOfManySlices,

@@ -189,6 +189,7 @@ const PACKED: u8 = 0xc4;
 fn make_relative(entries: &mut [Entry]) {
     let mut before = (0, 0);
     for entry in entries {
+        entry.turn_marks();
         let (seq, time) = entry.numbers();
         let now = (seq.as_deref().copied().unwrap_or(before.0), *time);
         if let Some(seq) = seq {
@@ -213,6 +214,7 @@ fn make_absolute(entries: &mut [Entry]) {
         }
         *time = before.1.wrapping_add(*time);
         before.1 = *time;
+        entry.turn_marks();
     }
 }
 
@@ -294,11 +296,15 @@ impl History {
 mod tests {
     use lz4_flex::block::compress_prepend_size;
 
+    use super::super::entry::Postmark;
     use super::*;
     use crate::machine::Data;
 
     fn steps(count: u64) -> Vec<Entry> {
-        let answer = |seq| Entry::Answered { seq, result: Ok(Data(vec![seq as u8; 20])), time: seq as i64 };
+        let answer = |seq| {
+            let came = (seq % 2 == 0).then_some(Postmark { time: seq as i64 - 3, number: seq / 2 });
+            Entry::Answered { seq, result: Ok(Data(vec![seq as u8; 20])), time: seq as i64, came }
+        };
         (0..count).map(answer).collect()
     }
 
@@ -344,6 +350,14 @@ mod tests {
         let places = [(5, 7), (u64::MAX, i64::MIN), (0, i64::MAX), (1 << 63, 0), (6, -1)];
         let mut entries: Vec<Entry> = places.map(|(seq, time)| Entry::Cancelled { seq, time }).into();
         entries.insert(2, Entry::Ended { time: 3 });
+        let came = [(i64::MIN, 0), (i64::MAX, u64::MAX)].map(|(time, number)| Postmark { time, number });
+        entries.extend(came.map(|came| Entry::Answered {
+            seq: 7,
+            result: Ok(Data::null()),
+            time: 5,
+            came: Some(came),
+        }));
+        entries.extend([Some(4), Some(u64::MAX), None].map(|used| Entry::Rewound { seq: 5, time: 9, used }));
         let (bytes, checksum) = Chunk::encode(entries.clone(), 7);
         assert_eq!(Chunk::decode(&bytes, 7), Ok(Chunk { entries, checksum }));
     }

@@ -144,7 +144,7 @@ mod tests {
                     };
                     let bytes: Vec<u8> = (0..=size).map(|_| next(&mut seed) as u8).collect();
                     let seq = all.len() as u64;
-                    all.push(Entry::Answered { seq, result: Ok(Data(bytes)), time: seq as i64 });
+                    all.push(Entry::Answered { seq, result: Ok(Data(bytes)), time: seq as i64, came: None });
                     journal.push(all[all.len() - 1].clone());
                 }
                 let growth = [0, 512, usize::MAX, usize::MAX][(next(&mut seed) % 4) as usize];

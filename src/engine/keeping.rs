@@ -63,7 +63,7 @@ impl Slot {
 
     /// Notes an answer.
     pub(super) fn keep_answer(&mut self, seq: u64, result: &Result<Data, ErrorData>, now: i64) {
-        self.keep_entry(|| Entry::Answered { seq, result: result.clone(), time: now });
+        self.keep_entry(|| Entry::Answered { seq, result: result.clone(), time: now, came: None });
     }
 
     /// Notes that the operation has come to its end.

@@ -212,6 +212,18 @@ pub fn read_keeps(store: &dyn Read) -> Result<bool, ReadError> {
     Ok(store.get(keys::KEEPS_OPERATIONS)?.is_some())
 }
 
+/// Reads the time since which the operations of entities are kept; `None` if they are not, or if an
+/// earlier version began to keep them.
+pub fn read_kept_since(store: &dyn Read) -> Result<Option<i64>, ReadError> {
+    match store.get(keys::KEEPS_OPERATIONS)?.as_deref() {
+        None | Some([]) => Ok(None),
+        Some(bytes) => match bytes.try_into() {
+            Ok(time) => Ok(Some(i64::from_be_bytes(time))),
+            Err(_) => Err("the time since which operations are kept is not readable".into()),
+        },
+    }
+}
+
 /// An operation under way.
 pub(super) struct UnderWay {
     pub program: Option<ProgramHash>,

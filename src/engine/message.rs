@@ -10,6 +10,7 @@ use crate::machine::{Cancellation, Data, EntityId, ErrorData, IfExists};
 use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
+use super::entry::Postmark;
 use super::record::InstanceRecord;
 use super::stored;
 
@@ -202,6 +203,12 @@ impl Mail {
     /// number.
     pub(super) fn came(&self) -> Came {
         Came { time: self.time, is_mail: true, number: self.number }
+    }
+
+    /// Returns the message's place, as the history records it with the answer that the message
+    /// brings.
+    pub(super) fn postmark(&self) -> Postmark {
+        Postmark { time: self.time, number: self.number }
     }
 
     /// Marks the message as consumed, and returns whether it must be deleted from the store.

@@ -28,6 +28,7 @@ mod dispatch;
 mod earlier;
 mod entity;
 mod entry;
+mod entry_form;
 mod errand;
 mod evaluation;
 mod events;
@@ -103,7 +104,7 @@ pub use branch::Branch;
 pub use calls::{ClientCall, Kept, MOST_ANSWER_BYTES, MOST_ANSWERS};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
-pub use entry::{Args, Entry, GRACE, RecordedRequest};
+pub use entry::{Args, Entry, GRACE, Postmark, RecordedRequest};
 pub use evaluation::Mismatch;
 pub use events::{ChangeKind, Ending, Event, Leaving, Output, StepId};
 pub use fetch::{fetch, look_up, recovery, recovery_of_any};
@@ -113,7 +114,7 @@ pub use history::{Chunk, ChunkError, History};
 pub use instance::{SCRIPT, machine_at_beginning, machine_at_checkpoint, test_function};
 pub use kept::{
     KeptOperation, KeptRange, MOST_OPERATION_BYTES, MOST_OPERATIONS, OperationView, OperationsPage,
-    machine_of_operation, read_kept,
+    machine_of_operation, read_kept, read_kept_since,
 };
 pub use keys::{FIRST_LIFE, NUMBERED, OWN, QUEUED};
 pub use known::{Known, known_id, not_ended, shown};

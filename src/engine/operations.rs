@@ -275,7 +275,7 @@ impl Engine {
                         self.scheduler.spend(bytes / BYTES);
                         slot.keep_state(data.as_ref());
                         slot.state = State::Known(value);
-                        slot.unwritten = Some(data);
+                        slot.unwritten = Some(data).filter(|_| !fault::is_in(Fault::StatesForgotten));
                     }
                     Ok(value)
                 });
@@ -308,7 +308,9 @@ impl Engine {
         if self.entities.keeps {
             self.entities.keep_done(entity, mail, &result, self.scheduler.now);
         }
-        self.taken(&Address::Entity(entity.clone()), mail);
+        if !fault::is_in(Fault::OperationsTwice) {
+            self.taken(&Address::Entity(entity.clone()), mail);
+        }
         match (&mail.message, result) {
             (Message::Call { .. }, result) => self.answer_call(entity, mail, result),
             (Message::Signal { operation, .. }, Err(error)) => {

@@ -285,7 +285,7 @@ impl Fitting<'_> {
     /// Keeps what began a turn that no longer fits, to be consumed again.
     fn trigger_back(&mut self, open: &BTreeSet<u64>, trigger: &Entry) {
         match trigger {
-            Entry::Answered { seq, result, time } => self.put_back(open, *seq, result.clone(), *time),
+            Entry::Answered { seq, result, time, .. } => self.put_back(open, *seq, result.clone(), *time),
             Entry::Cancelling { what, time } => {
                 self.later.push(Later::Cancel { what: what.clone(), time: *time });
             }
@@ -346,7 +346,7 @@ impl Fitting<'_> {
             }
             let asks = turn.group.iter().any(|entry| matches!(entry, Entry::Requested { .. }));
             if asks && run.machine.next_request() != turn.first {
-                self.entries.push(Entry::Rewound { seq: turn.first, time: now });
+                self.entries.push(Entry::Rewound { seq: turn.first, time: now, used: None });
                 run.machine.number_from(turn.first);
             }
             match run.trigger(trigger) {
@@ -411,8 +411,14 @@ impl Refit {
         let (mut machine, open) = instance.evaluation.into_parts();
         // Nothing may follow from the last answer, in which case the machine has not run since.
         while matches!(machine.run(SLICE), Progress::OutOfFuel) {}
-        if machine.next_request() != original.next && !fault::is_in(Fault::NumbersAgain) {
-            entries.push(Entry::Rewound { seq: original.next, time: now });
+        if machine.next_request() != original.next {
+            let next = match fault::is_in(Fault::NumbersAgain) {
+                true => machine.next_request(),
+                false => original.next,
+            };
+            // What the number of the next request comes from is not what checks it.
+            let used = history.entries.iter().filter_map(Entry::greatest).max();
+            entries.push(Entry::Rewound { seq: next, time: now, used });
         }
         Ok(Refit { entries, later, cut, open: open.into_all(), machine })
     }

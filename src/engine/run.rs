@@ -254,18 +254,18 @@ impl Engine {
             }
             (result, _) => result,
         };
-        let answer = Delivery { seq: step.seq, result, sends };
+        let answer = Delivery { seq: step.seq, result, sends, came: None };
         if instance.is_suspended() && !fault::is_in(Fault::SuspensionForgets) {
             return self.keep_answer(&id, answer, time, now);
         }
-        let Delivery { seq, result, sends } = answer;
+        let Delivery { seq, result, sends, .. } = answer;
         instance.arrivals.deliver(seq, result, sends, time);
         self.scheduler.wake(&id, instance, &self.uses);
     }
 
     /// Stores an answer that the instance does not consume now, and sends the activity's messages.
     pub(super) fn keep_answer(&mut self, id: &Arc<str>, answer: Delivery, time: i64, now: i64) {
-        let Delivery { seq, result, sends } = answer;
+        let Delivery { seq, result, sends, .. } = answer;
         let Some(instance) = self.residents.get(id) else { return };
         let (life, execution) = instance.execution();
         let (from, root) = (instance.step_key(seq), instance.root.clone());

@@ -212,10 +212,10 @@ impl Engine {
         self.fire(now);
         match event {
             Event::Recover { mail, holds, lines, answers, life, time, versions, keeps, root } => {
-                self.keep_operations(keeps);
                 self.calls.recover(answers);
                 self.life = life;
                 self.scheduler.recover(time);
+                self.keep_operations(keeps);
                 self.versions.recover(versions);
                 self.recover_lines(lines, root.as_deref());
                 self.recover(mail, holds, root.as_deref());
@@ -323,7 +323,10 @@ impl Engine {
         let wanted = self.keep_operations.unwrap_or(keeps);
         self.entities.keeps = wanted;
         match wanted {
-            true if !keeps => self.batch.put(keys::KEEPS_OPERATIONS.to_vec(), Vec::new()),
+            true if !keeps => {
+                let since = self.scheduler.now.to_be_bytes().to_vec();
+                self.batch.put(keys::KEEPS_OPERATIONS.to_vec(), since);
+            }
             false if keeps => self.batch.delete(keys::KEEPS_OPERATIONS.to_vec()),
             _ => {}
         }

@@ -113,7 +113,8 @@ fn split(before: &[Entry], after: &[Entry]) -> (Vec<Entry>, Vec<Entry>) {
         _ => None,
     };
     if let (false, Some(seq)) = (dropped.is_empty(), after.iter().filter_map(numbers).max()) {
-        entries.push(Entry::Rewound { seq, time: after.last().map_or(0, Entry::time) });
+        let used = before.iter().chain(after).filter_map(Entry::greatest).max();
+        entries.push(Entry::Rewound { seq, time: after.last().map_or(0, Entry::time), used });
     }
     (entries, dropped)
 }

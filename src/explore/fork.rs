@@ -350,7 +350,7 @@ impl Run<'_> {
     /// Returns the answer to a request in what happened, and its time.
     fn answer_of(&self, number: u64) -> Option<(i64, Result<Data, ErrorData>)> {
         self.rest.iter().find_map(|entry| match entry {
-            Entry::Answered { seq, result, time } if *seq == number => Some((*time, result.clone())),
+            Entry::Answered { seq, result, time, .. } if *seq == number => Some((*time, result.clone())),
             _ => None,
         })
     }

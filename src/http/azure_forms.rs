@@ -86,7 +86,7 @@ fn events(record: &InstanceRecord, history: &History, output: bool) -> Vec<Json>
             Entry::Requested { seq, what, time, .. } => {
                 asked.insert(*seq, (what, *time));
             }
-            Entry::Answered { seq, result, time } => {
+            Entry::Answered { seq, result, time, .. } => {
                 if let Some((what, from)) = asked.get(seq) {
                     events.push(answered(what, *from, result, *time, output));
                 }

@@ -378,7 +378,7 @@ mod tests {
     }
 
     fn answered(seq: u64, time: i64) -> Entry {
-        Entry::Answered { seq, result: Ok(Data::null()), time }
+        Entry::Answered { seq, result: Ok(Data::null()), time, came: None }
     }
 
     fn of(entries: Vec<Entry>) -> Vec<Step> {

@@ -10,8 +10,8 @@ use durable::api::{
 use durable::code::{ProgramHash, modules_hash, text_hash};
 use durable::engine::query::{EntityFilter, InstanceFilter, OutputPage, Page, Paging, Printed, PrintedLine};
 use durable::engine::{
-    Address, Args, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Line, Message, RecordedRequest,
-    Status, Steps, StoredLines, StoredMail, StoredProgram, Waiter, keys,
+    Address, Args, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Line, Message, Postmark,
+    RecordedRequest, Status, Steps, StoredLines, StoredMail, StoredProgram, Waiter, keys,
 };
 use durable::kv::MemoryTree;
 use durable::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, IfExists, Value};
@@ -130,15 +130,21 @@ fn entries() -> Vec<Entry> {
         let time = 1_000 + seq as i64;
         entries.push(Entry::Requested { seq, what, args, place, time });
         entries.push(match seq % 2 {
-            0 => Entry::Answered { seq, result: Ok(data(everything())), time },
-            _ => Entry::Answered { seq, result: Err(failure()), time },
+            0 => Entry::Answered {
+                seq,
+                result: Ok(data(everything())),
+                time,
+                came: Some(Postmark { time, number: seq }),
+            },
+            _ => Entry::Answered { seq, result: Err(failure()), time, came: None },
         });
     }
     entries.extend([
         Entry::Retried { seq: 1, error: failure(), again: 3_000, time: 2_000 },
         Entry::Begun { seq: 1, time: 2_000 },
         Entry::Cancelled { seq: 1, time: 2_000 },
-        Entry::Rewound { seq: 3, time: 2_000 },
+        Entry::Rewound { seq: 3, time: 2_000, used: Some(2) },
+        Entry::Rewound { seq: 3, time: 2_000, used: None },
         Entry::Renewed { seq: 3, time: 2_000 },
         Entry::Terminated { time: 2_000 },
         Entry::Cancelling { what: Box::new(cancellation()), time: 2_000 },

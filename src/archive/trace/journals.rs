@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::{Entry, GRACE, due_time};
+use crate::engine::{Entry, GRACE, Postmark, due_time};
 use crate::machine::{ErrorData, RequestKind, format, options};
 
 use super::{Finding, Run, is_answered_at_once};
@@ -89,11 +89,11 @@ impl Reading<'_> {
                 self.states.insert(*seq, State::Open);
                 self.made(*seq, *time);
             }
-            Entry::Answered { seq, result, time } => {
+            Entry::Answered { seq, result, time, came } => {
                 if let Err(error) = result {
                     self.limit(at, *seq, error, *time);
                 }
-                self.answered(at, *seq, result.is_ok(), *time);
+                self.answered(at, *seq, result.is_ok(), *time, *came);
             }
             Entry::Cancelled { seq, .. } => {
                 if self.states.insert(*seq, State::GivenUp) != Some(State::Open) && !self.run.is_trimmed {
@@ -114,8 +114,12 @@ impl Reading<'_> {
                     self.found("elapse", at, format!("an attempt at request {seq} begins {early} early"));
                 }
             }
-            Entry::Rewound { seq, .. } => {
-                if *seq < self.next {
+            Entry::Rewound { seq, used, .. } => {
+                if let Some(used) = used.filter(|used| used >= seq) {
+                    let what =
+                        format!("the next request is {seq}, and numbers up to {used} were used before");
+                    self.found("rewind", at, what);
+                } else if *seq < self.next {
                     self.found("rewind", at, format!("numbers from {seq} on are used again"));
                 }
                 self.next = *seq;
@@ -134,7 +138,7 @@ impl Reading<'_> {
         }
     }
 
-    fn answered(&mut self, at: usize, seq: u64, is_ok: bool, time: i64) {
+    fn answered(&mut self, at: usize, seq: u64, is_ok: bool, time: i64, came: Option<Postmark>) {
         match self.states.insert(seq, State::Answered) {
             Some(State::Answered) => {
                 self.found("deliver", at, format!("request {seq} is answered a second time"));
@@ -145,7 +149,7 @@ impl Reading<'_> {
             _ => {}
         }
         let due = self.due.remove(&seq);
-        self.overtakes(at, seq);
+        self.overtakes(at, seq, came);
         let Some(due) = due else { return };
         if is_ok && time < due {
             let early = format::duration(due - time);
@@ -168,13 +172,17 @@ impl Reading<'_> {
     }
 
     /// What comes is taken in the order of time. So an answer to a request that was made after a
-    /// sleep was due does not come before the end of that sleep.
-    fn overtakes(&mut self, at: usize, seq: u64) {
+    /// sleep was due does not come before the end of that sleep, and neither does a message that
+    /// came after the sleep was due.
+    fn overtakes(&mut self, at: usize, seq: u64, came: Option<Postmark>) {
         let asked = self.run.requests.get(&seq);
         let is_at_once = asked.is_none_or(|asked| is_answered_at_once(&asked.request.what));
-        let Some(since) = self.since.get(&seq).filter(|_| !is_at_once && !self.is_rewound) else { return };
+        let since = self.since.get(&seq).filter(|_| !is_at_once);
+        let Some(since) = came.map(|came| came.time).max(since.copied()).filter(|_| !self.is_rewound) else {
+            return;
+        };
         let is_earlier = |(other, due): &(&u64, &i64)| {
-            self.since.get(other).is_some_and(|asked| (**due).max(*asked) < *since)
+            self.since.get(other).is_some_and(|asked| (**due).max(*asked) < since)
         };
         if let Some((other, _)) = self.due.iter().find(is_earlier) {
             let what = format!(

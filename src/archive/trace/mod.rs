@@ -5,13 +5,17 @@
 //! rules allow. The checks are conditions that every such run meets. A breach is a fault of the
 //! engine or damage to the store, and never a fault of a program.
 //!
-//! What no journal has can't be checked: the order in which clients raised events, their signals
-//! to entities, the steps of operations, and histories before a checkpoint that replaced them. A
-//! check that needs such knowledge is left out, and the report says so.
+//! What no journal has can't be checked: who raised an event, the signals of clients, operations
+//! that the store does not keep, histories before a checkpoint that replaced them, and arrivals in
+//! histories of earlier versions. A check that needs such knowledge is left out, and the report says
+//! so where it can.
 
+mod arrivals;
 mod detached;
 mod journals;
 mod messages;
+mod operate;
+mod operations;
 mod sections;
 mod trees;
 
@@ -43,6 +47,8 @@ pub struct Finding {
 pub struct Traced {
     pub instances: u64,
     pub entries: u64,
+    /// The kept operations of entities.
+    pub operations: u64,
     pub findings: Vec<Finding>,
     /// What could not be checked, as text for people.
     pub unknown: Vec<String>,
@@ -62,6 +68,8 @@ struct Run {
     entries: Vec<Entry>,
     /// Whether the history before a checkpoint is gone.
     is_trimmed: bool,
+    /// Whether requests were forgotten or asked again.
+    is_rewound: bool,
     /// The requests by number, as the program made them in a replay. Those of the rest of a turn
     /// that was not recorded to its end are not among them.
     requests: BTreeMap<u64, Asked>,
@@ -88,13 +96,17 @@ struct Store {
 /// Validates the runs of a store. `only` restricts the findings to one instance and its children.
 pub fn trace(store: &dyn Read, only: Option<&str>) -> Result<Traced, ReadError> {
     let mut traced = Traced::default();
-    let all = Store::read(store, &mut traced)?;
+    let mut images: HashMap<ProgramHash, Rc<Image>> = HashMap::new();
+    let all = Store::read(store, &mut images, &mut traced)?;
     for run in all.runs.values() {
         journals::check(run, &mut traced.findings);
+        arrivals::check(run, &mut traced.findings);
         messages::check(&all, run, &mut traced.findings);
         trees::check(&all, run, &mut traced);
     }
-    sections::check(&all, &mut traced.findings);
+    let held = sections::held(&all);
+    sections::check(&all, &held, &mut traced.findings);
+    operations::check(store, &all, &held, &mut images, &mut traced)?;
     if let Some(id) = only {
         let is_of = |found: &str| found == id || all.runs.get(found).is_some_and(|run| run.record.root == id);
         traced.findings.retain(|finding| is_of(&finding.of));
@@ -114,12 +126,15 @@ fn is_answered_at_once(what: &RequestKind) -> bool {
 }
 
 impl Store {
-    fn read(store: &dyn Read, traced: &mut Traced) -> Result<Store, ReadError> {
-        let mut images: HashMap<ProgramHash, Rc<Image>> = HashMap::new();
+    fn read(
+        store: &dyn Read,
+        images: &mut HashMap<ProgramHash, Rc<Image>>,
+        traced: &mut Traced,
+    ) -> Result<Store, ReadError> {
         let mut runs = BTreeMap::new();
         for (_, bytes) in store.all(keys::INSTANCES)? {
             let record = InstanceRecord::decode(&bytes).ok_or("the record of an instance is not readable")?;
-            let run = Run::read(store, record, &mut images, traced)?;
+            let run = Run::read(store, record, images, traced)?;
             traced.instances += 1;
             traced.entries += run.entries.len() as u64;
             runs.insert(run.record.id.clone(), run);
@@ -164,7 +179,9 @@ impl Run {
             Entry::Cancelled { seq, .. } => Some(*seq),
             _ => None,
         };
+        let rewinds = |entry: &Entry| matches!(entry, Entry::Rewound { .. } | Entry::Renewed { .. });
         let mut run = Run {
+            is_rewound: !record.rewound.is_empty() || history.entries.iter().any(rewinds),
             entries: history.entries.clone(),
             is_trimmed,
             requests: BTreeMap::new(),

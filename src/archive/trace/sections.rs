@@ -9,20 +9,27 @@ use crate::machine::{EntityId, RequestKind};
 use super::{Finding, Run, Store};
 
 /// The time during which an instance knows that it holds an entity.
-struct Held<'a> {
-    run: &'a Run,
+pub struct Held<'a> {
+    pub run: &'a Run,
     at: usize,
-    from: i64,
-    to: i64,
+    pub from: i64,
+    pub to: i64,
 }
 
-pub fn check(all: &Store, findings: &mut Vec<Finding>) {
+/// Returns the critical sections of all instances in the order of time, by entity.
+pub fn held(all: &Store) -> BTreeMap<EntityId, Vec<Held<'_>>> {
     let mut held: BTreeMap<EntityId, Vec<Held<'_>>> = BTreeMap::new();
     for run in all.runs.values().filter(|run| run.is_known) {
         sections(run, &mut held);
     }
-    for (entity, held) in &mut held {
+    for held in held.values_mut() {
         held.sort_by_key(|held| (held.from, held.to));
+    }
+    held
+}
+
+pub fn check(all: &Store, held: &BTreeMap<EntityId, Vec<Held<'_>>>, findings: &mut Vec<Finding>) {
+    for (entity, held) in held {
         for pair in held.windows(2) {
             if pair[1].from < pair[0].to && pair[0].run.record.id != pair[1].run.record.id {
                 let holder = &pair[0].run.record.id;
@@ -59,7 +66,7 @@ fn sections<'a>(run: &'a Run, held: &mut BTreeMap<EntityId, Vec<Held<'a>>>) {
     };
     for (at, entry) in run.entries.iter().enumerate() {
         match entry {
-            Entry::Answered { seq, result: Ok(_), time } => {
+            Entry::Answered { seq, result: Ok(_), time, .. } => {
                 let Some(asked) = run.requests.get(seq) else { continue };
                 if asked.request.what == RequestKind::Effect(Effect::Lock) {
                     now = Some((at, *time, section_entities(&asked.request.args)));
