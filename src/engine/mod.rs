@@ -120,6 +120,7 @@ pub use keys::{FIRST_LIFE, NUMBERED, OWN, QUEUED};
 pub use known::{Known, known_id, not_ended, shown};
 pub use message::{Mail, Message, StoredMail};
 pub use open::{Open, describe_request, described, due_time};
+pub use operations::MOST_OPERATION_FUEL;
 pub use outbox::{Line, StoredLines};
 pub use placement::{Placement, SlotRange, slot_of_key};
 pub use program::{

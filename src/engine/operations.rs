@@ -29,7 +29,7 @@ const SLICE: u64 = 100_000;
 /// The number of bytes of arguments and states that cost one unit of fuel.
 const BYTES: u64 = 16;
 /// The fuel of a whole operation: some seconds of calls, repetitions and long natives.
-const MOST: u64 = 500_000_000;
+pub const MOST_OPERATION_FUEL: u64 = 500_000_000;
 
 /// The next action of an entity.
 enum Next {
@@ -235,7 +235,7 @@ impl Engine {
         self.scheduler.spend(spent);
         running.spent = running.spent.saturating_add(spent);
         match progress {
-            Progress::OutOfFuel if running.spent > MOST => {
+            Progress::OutOfFuel if running.spent > MOST_OPERATION_FUEL => {
                 let mail = running.mail.clone();
                 slot.running = None;
                 self.entities.busy -= 1;
@@ -346,7 +346,7 @@ fn endless(entity: &EntityId, mail: &Mail) -> ErrorData {
         return ErrorData::new("internal", "not an operation");
     };
     let message = format!(
-        "`{entity}.{operation}` was not done after {MOST} calls and repetitions, and its changes are not kept; \
+        "`{entity}.{operation}` was not done after {MOST_OPERATION_FUEL} calls and repetitions, and its changes are not kept; \
          an activity may compute for as long as it likes"
     );
     ErrorData::with("limit", message, [("operation", Value::str(operation.as_str()))])

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::engine::{Entry, OperationView, machine_of_operation};
+use crate::engine::{Entry, MOST_OPERATION_FUEL, OperationView, machine_of_operation};
 use crate::machine::{Data, EntityId, ErrorData, Image, Machine, Progress, Request};
 
 /// The fuel of one slice, in calls and repetitions. The engine limits a whole operation.
@@ -29,6 +29,7 @@ pub fn replay(image: &Rc<Image>, entity: &EntityId, view: &OperationView) -> Rep
     };
     let mut rest: VecDeque<&Entry> = kept.entries.iter().collect();
     let (mut open, mut most_open) = (0usize, 0usize);
+    let mut slices = 0;
     let differs = |found: String, most_open: usize| match most_open > 1 {
         true => Replay::Unknown,
         false => Replay::Differs(found),
@@ -42,7 +43,14 @@ pub fn replay(image: &Rc<Image>, entity: &EntityId, view: &OperationView) -> Rep
             };
         }
         let done = match machine.run(SLICE) {
-            Progress::OutOfFuel => continue,
+            // The engine would have broken it off long before.
+            Progress::OutOfFuel if slices > 2 * MOST_OPERATION_FUEL / SLICE => {
+                return differs("it computes without an end".into(), most_open);
+            }
+            Progress::OutOfFuel => {
+                slices += 1;
+                continue;
+            }
             Progress::Waiting => None,
             Progress::Done(result) => Some(result),
         };
