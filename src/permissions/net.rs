@@ -220,8 +220,14 @@ fn canonical(name: &str) -> Result<Host, String> {
     let url = Url::parse(&format!("http://{name}/")).map_err(|_| bad())?;
     Target::of(&url)
         .map(|target| target.host)
-        .filter(|host| *host != Host::Name(String::new()))
+        // No host has a name with an empty part. One dot may end a name.
+        .filter(|host| matches!(host, Host::Address(_)) || !has_empty_part(&url))
         .ok_or_else(bad)
+}
+
+fn has_empty_part(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    host.strip_suffix('.').unwrap_or(host).split('.').any(str::is_empty)
 }
 
 /// Returns an address in all forms that reach the same host.

@@ -151,6 +151,41 @@ fn this_machine_is_denied_under_all_its_names() {
 }
 
 #[test]
+fn a_pattern_is_read_again_as_it_is_shown() {
+    for text in [
+        "0xc",
+        "10",
+        "a.com.",
+        "*.a.com.",
+        "a。com",
+        "1.2.3",
+        "[::1]:80",
+        "::ffff:0:0/100",
+        "xn--e1afmkfd.a",
+        "ß.com",
+    ] {
+        let pattern = net::Pattern::parse(text).expect(text);
+        assert_eq!(net::Pattern::parse(&pattern.to_string()), Ok(pattern), "{text}");
+    }
+    for text in [
+        "0xc..",
+        "10..",
+        ".10..",
+        "a..",
+        "a..com",
+        ".com",
+        "*..com",
+        "a.+.0.....",
+        "a。。",
+        ".",
+        "*.",
+        "*.0xc",
+    ] {
+        assert!(net::Pattern::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn paths_are_followed() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |path: &str| folder.path().join(path).display().to_string();
