@@ -16,8 +16,6 @@ use crate::syntax::{Place, Span};
 
 use super::chain::Chain;
 
-/// The greatest number that a line may give to a life or a message. A store counts on from it.
-const MOST: u64 = u64::MAX / 2;
 /// The latest time that a line may say has passed: 2200. A store goes on from it, and its times end
 /// with 2262.
 const LATEST: i64 = 7_258_118_400_000_000_000;
@@ -47,7 +45,7 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             Some((keys::instance(&record.id), record.encode()))
         }
         "history" => {
-            let (id, number) = (json["instance"].as_str()?, json["number"].as_u64()?);
+            let (id, number) = (json["instance"].as_str()?, read_number(&json["number"])?);
             let entries = json["entries"].as_array()?.iter().map(read_entry).collect::<Option<Vec<_>>>()?;
             let before = chain.of(id, number);
             let (bytes, checksum) = Chunk::encode(entries, *before);
@@ -115,7 +113,7 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
                 (hex::decode(json["key"].as_str()?).ok()?, hex::decode(json["stored"].as_str()?).ok()?);
             let (to, number) = keys::parse_mail(&key)?;
             let mail = StoredMail::decode(&stored)?;
-            (number <= MOST && mail.time <= LATEST).then_some(())?;
+            (mail.time <= LATEST).then_some(())?;
             Some((keys::mail(&to, number), stored))
         }
         _ => return None,
@@ -130,7 +128,7 @@ fn read_operations(json: &Json) -> Option<Pair> {
     let stored = hex::decode(json["stored"].as_str()?).ok()?;
     let entity = read_entity(&json["reference"])?;
     if json["type"] == "kept" {
-        KeptRange::decode(&stored).filter(|kept| kept.next() <= MOST)?;
+        KeptRange::decode(&stored)?;
         return Some((keys::kept(&entity), stored));
     }
     KeptOperation::decode(&stored)?;
@@ -173,7 +171,7 @@ fn read_past(json: &Json) -> Option<i64> {
 
 /// Reads a number from which a store counts on.
 fn read_number(json: &Json) -> Option<u64> {
-    json.as_u64().filter(|number| *number <= MOST)
+    json.as_u64().filter(|number| *number <= keys::MOST)
 }
 
 fn read_call(json: &Json) -> Option<ClientCall> {
@@ -208,9 +206,8 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
     keys::bad_id(&id).is_none().then_some(())?;
     // Exports of earlier versions have no lives.
     let life = |name: &str| json[name].as_u64().unwrap_or(0);
-    (life("life") <= MOST && json["execution"].as_u64()? < u64::from(u32::MAX)).then_some(())?;
     let parent = json["parent"].as_str().map(|id| LifeId { id: id.into(), life: life("parent_life") });
-    Some(InstanceRecord {
+    let record = InstanceRecord {
         id,
         life: life("life"),
         program: ProgramHash(unhex(json["program"].as_str()?)?),
@@ -244,7 +241,8 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
         ended: if json["ended"].is_null() { None } else { Some(read_past(&json["ended"])?) },
         chunks: json["chunks"].as_u64()?,
         permissions: read_permissions(json)?,
-    })
+    };
+    record.is_sound().then_some(record)
 }
 
 /// Reads permissions. Exports of earlier versions have none.

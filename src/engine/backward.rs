@@ -20,6 +20,7 @@ use super::instance::Instance;
 use super::message::{Message, StoredMail};
 use super::open::{Open, described};
 use super::record::InstanceRecord;
+use super::undo::number_after;
 
 /// A planned return to an entry of a history.
 #[derive(Clone, Debug)]
@@ -222,15 +223,6 @@ fn children(record: &InstanceRecord, rest: &[Entry], present: Option<&Instance>)
 pub(super) fn answered(entry: &Entry) -> Option<u64> {
     match entry {
         Entry::Answered { seq, .. } => Some(*seq),
-        _ => None,
-    }
-}
-
-/// Returns the number after that of a request, or the number that a rewind set.
-fn number_after(entry: &Entry) -> Option<u64> {
-    match entry {
-        Entry::Requested { seq, .. } => Some(seq + 1),
-        Entry::Rewound { seq, .. } => Some(*seq),
         _ => None,
     }
 }

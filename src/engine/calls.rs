@@ -94,7 +94,7 @@ pub(super) struct Calls {
 impl Calls {
     /// Takes in the answers that the store has, in order.
     pub fn recover(&mut self, kept: Vec<Kept>) {
-        self.bytes = kept.iter().map(|kept| kept.bytes).sum();
+        self.bytes = kept.iter().fold(0, |sum, kept| sum.saturating_add(kept.bytes));
         self.next = kept.last().map_or(0, |last| last.number + 1);
         self.kept = kept.into();
     }
@@ -112,7 +112,7 @@ impl Calls {
         self.next += 1;
         self.unwritten.insert(id.to_string(), encoded);
         self.places.insert(kept.number, Some(kept.encode()));
-        self.bytes += kept.bytes;
+        self.bytes = self.bytes.saturating_add(kept.bytes);
         self.kept.push_back(kept);
         let is_too_much = |calls: &Calls| calls.kept.len() > MOST_ANSWERS || calls.bytes > MOST_ANSWER_BYTES;
         while self.kept.len() > 1 && is_too_much(self) {

@@ -131,7 +131,7 @@ impl KeptRange {
         let in_order = firsts().zip(firsts().skip(1)).all(|(one, next)| one < next);
         in_order
             && self.parts.back().is_none_or(|part| part.first < self.next)
-            && self.next < u64::MAX / 2
+            && self.next <= keys::MOST
             && self.count() <= MOST_OPERATIONS
     }
 

@@ -71,6 +71,8 @@ pub const DEPLOYMENTS: &[u8] = b"s/deploys";
 /// The life of instances that begin before any id becomes free. In stores from before lives
 /// existed, instances have life 0.
 pub const FIRST_LIFE: u64 = 1;
+/// The largest number of anything that is counted. Every number that is read has room for more.
+pub const MOST: u64 = u64::MAX / 2;
 /// The prefix of the messages to entities.
 pub const ENTITY_MAIL: &[u8] = b"m/e";
 /// The key that says that the keys of all entities are canonical.
@@ -84,6 +86,10 @@ pub const NUMBERED: &[&[u8]] = &[LINES, ANSWERS];
 
 fn joined(prefix: &[u8], rest: &[u8]) -> Vec<u8> {
     [prefix, rest].concat()
+}
+
+fn read_number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes).filter(|number| *number <= MOST)
 }
 
 pub fn instance(id: &str) -> Vec<u8> {
@@ -111,7 +117,7 @@ pub fn parse_chunk(key: &[u8]) -> Option<(&str, u64)> {
     let rest = key.strip_prefix(HISTORY)?;
     let (id, number) = rest.split_at_checked(rest.len().checked_sub(8)?)?;
     let id = std::str::from_utf8(id.strip_suffix(&[0])?).ok()?;
-    Some((id, u64::from_be_bytes(number.try_into().ok()?)))
+    Some((id, read_number(number)?))
 }
 
 pub fn checkpoint(id: &str) -> Vec<u8> {
@@ -197,8 +203,8 @@ pub fn operation(entity: &EntityId, number: u64) -> Vec<u8> {
 
 /// Returns the entity and the number of the key of a kept operation.
 pub fn parse_operation(key: &[u8]) -> Option<(EntityId, u64)> {
-    let (rest, number) = key.strip_prefix(OPERATIONS)?.split_last_chunk()?;
-    Some((parse_entity(rest.strip_suffix(&[0])?)?, u64::from_be_bytes(*number)))
+    let (rest, number) = key.strip_prefix(OPERATIONS)?.split_last_chunk::<8>()?;
+    Some((parse_entity(rest.strip_suffix(&[0])?)?, read_number(number)?))
 }
 
 pub fn lock(entity: &EntityId) -> Vec<u8> {
@@ -244,7 +250,7 @@ pub fn lines(number: u64) -> Vec<u8> {
 
 /// Returns the number of a run of lines.
 pub fn parse_lines(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.strip_prefix(LINES)?.try_into().ok()?))
+    read_number(key.strip_prefix(LINES)?)
 }
 
 /// Returns the prefix of the programs with which an instance ran before.
@@ -281,7 +287,7 @@ pub fn answer(number: u64) -> Vec<u8> {
 
 /// Returns the number of an answer's place.
 pub fn parse_answer(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.strip_prefix(ANSWERS)?.try_into().ok()?))
+    read_number(key.strip_prefix(ANSWERS)?)
 }
 
 /// Returns the receiver and the number of a message's key.
@@ -293,5 +299,5 @@ pub fn parse_mail(key: &[u8]) -> Option<(Address, u64)> {
         (b'e', entity) => Address::entity(parse_entity(entity)?),
         _ => return None,
     };
-    Some((to, u64::from_be_bytes(number.try_into().ok()?)))
+    Some((to, read_number(number)?))
 }

@@ -228,10 +228,18 @@ pub(super) fn read_versions(store: &dyn Read) -> Result<BTreeMap<Partition, i64>
 
 /// Reads the life of instances that begin now.
 pub fn read_life(store: &dyn Read) -> Result<u64, ReadError> {
-    Ok(read_number(store, keys::LIFE, "the number of lives")?.map_or(keys::FIRST_LIFE, u64::from_be_bytes))
+    let what = "the number of lives";
+    match read_number(store, keys::LIFE, what)?.map_or(keys::FIRST_LIFE, u64::from_be_bytes) {
+        life if life > keys::MOST => Err(not_readable(what).into()),
+        life => Ok(life),
+    }
 }
 
 fn read_number(store: &dyn Read, key: &[u8], what: &str) -> Result<Option<[u8; 8]>, String> {
     let bytes = store.get(key)?.map(<[u8; 8]>::try_from);
-    bytes.transpose().map_err(|_| format!("{what} in the store is not readable"))
+    bytes.transpose().map_err(|_| not_readable(what))
+}
+
+fn not_readable(what: &str) -> String {
+    format!("{what} in the store is not readable")
 }

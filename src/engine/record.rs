@@ -8,7 +8,7 @@ use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
 use super::fault::{self, Fault};
-use super::stored;
+use super::{keys, stored};
 
 /// The record of an instance, written when the instance begins and ends, and when a field changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -272,7 +272,14 @@ impl InstanceRecord {
     }
 
     pub fn decode(bytes: &[u8]) -> Option<InstanceRecord> {
-        stored::decode(bytes)
+        stored::decode(bytes).filter(InstanceRecord::is_sound)
+    }
+
+    /// Whether the history ends after its beginning, and all numbers have room for more.
+    pub fn is_sound(&self) -> bool {
+        self.first <= self.chunks
+            && self.chunks.max(self.life) <= keys::MOST
+            && self.execution.max(self.attempt) <= u32::MAX / 2
     }
 }
 

@@ -107,16 +107,20 @@ fn split(before: &[Entry], after: &[Entry]) -> (Vec<Entry>, Vec<Entry>) {
         }
     }
     // The numbers of removed requests are not reused.
-    let numbers = |entry: &Entry| match entry {
-        Entry::Requested { seq, .. } => Some(seq + 1),
-        Entry::Rewound { seq, .. } => Some(*seq),
-        _ => None,
-    };
-    if let (false, Some(seq)) = (dropped.is_empty(), after.iter().filter_map(numbers).max()) {
+    if let (false, Some(seq)) = (dropped.is_empty(), after.iter().filter_map(number_after).max()) {
         let used = before.iter().chain(after).filter_map(Entry::greatest).max();
         entries.push(Entry::Rewound { seq, time: after.last().map_or(0, Entry::time), used });
     }
     (entries, dropped)
+}
+
+/// Returns the number after that of a request, or the number that a rewind set.
+pub(super) fn number_after(entry: &Entry) -> Option<u64> {
+    match entry {
+        Entry::Requested { seq, .. } => Some(seq.saturating_add(1)),
+        Entry::Rewound { seq, .. } => Some(*seq),
+        _ => None,
+    }
 }
 
 fn requested(entry: &Entry) -> Option<u64> {
