@@ -340,6 +340,15 @@ fn hostile_sources() {
         ("calls", format!("fn f() => f\nlet x = f{}\nprint(1)\n", "()".repeat(n)), 3),
         ("a_long_line", format!("let x = \"{}\"\nprint(x.len())\n", "x".repeat(4_000_000)), 0),
         ("many_statements", "print(1)\n".repeat(2_000), 0),
+        (
+            "a_long_text_block",
+            format!("let x = \"\"\"\n{}  \"\"\"\nprint(x.len())\n", "  line\n".repeat(n / 5)),
+            0,
+        ),
+        ("raw_strings", "r\"".repeat(n / 3), 3),
+        ("code_points", format!("let x = \"{}\"\n", "\\u{".repeat(n / 3)), 3),
+        ("comment_lines", format!("{}print(1)\n", "// a\n".repeat(n / 3)), 0),
+        ("names_not_defined", (0..50_000).map(|i| format!("let a{i} = a{}\n", i + 1)).collect(), 3),
         ("nul_bytes", "print(\"\0\")\n\0".to_string(), 3),
         ("empty", String::new(), 0),
         ("a_byte_order_mark", "\u{feff}print(1)\n".to_string(), 0),
@@ -353,6 +362,8 @@ fn hostile_sources() {
             err(&run).chars().take(2_000).collect::<String>()
         );
         assert!(err(&run).len() < 100_000, "{name}: {} bytes of messages", err(&run).len());
+        let style = durable(folder.path(), &["fmt", "--check", "s.df"]);
+        assert!(matches!(style.status.code(), Some(0 | 1 | 3)), "{name}: {}", style.status);
     }
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join("bytes.df"), [0xff, 0xfe, 0x00]).expect("a file");

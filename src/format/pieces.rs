@@ -62,6 +62,12 @@ pub struct Piece<'a> {
     pub is_left_out: bool,
     /// The index of the opening bracket, for a closing one.
     opener: Option<usize>,
+    /// The indices of the nearest tokens before and after the piece.
+    token_before: Option<usize>,
+    token_after: Option<usize>,
+    /// The numbers of line breaks and of `;` up to the piece.
+    line_breaks: usize,
+    separators: usize,
 }
 
 pub struct Pieces<'a> {
@@ -119,7 +125,7 @@ impl<'a> Pieces<'a> {
         let all = &self.all;
         let needed = move |at: usize| {
             let piece = &all[at];
-            let last = next_token(all, at).is_none_or(|next| all[next].is_closer());
+            let last = all[at].token_after.is_none_or(|next| all[next].is_closer());
             !piece.is(&Token::Comma) || !(last || is_between_arms(all, at))
         };
         (0..all.len()).filter(move |at| needed(*at)).map(|at| all[at].text.trim_end())
@@ -152,6 +158,10 @@ fn split(text: &str) -> Vec<Piece<'_>> {
             wants_comma: false,
             is_left_out: false,
             opener: None,
+            token_before: None,
+            token_after: None,
+            line_breaks: 0,
+            separators: 0,
         });
     };
     let comment_kind = |start: usize| match text[start..].starts_with("//") {
@@ -183,7 +193,29 @@ fn split(text: &str) -> Vec<Piece<'_>> {
     for (from, to) in comments {
         add(comment_kind(from), None, from, to, std::mem::take(&mut separated));
     }
+    neighbours(&mut all);
     all
+}
+
+/// Finds the tokens next to each piece, and counts what separates the pieces, so that a run of
+/// comments is passed over once.
+fn neighbours(all: &mut [Piece<'_>]) {
+    let (mut token, mut line_breaks, mut separators) = (None, 0, 0);
+    for (at, piece) in all.iter_mut().enumerate() {
+        line_breaks += usize::from(piece.line_break != Break::None);
+        separators += usize::from(piece.separated);
+        (piece.token_before, piece.line_breaks, piece.separators) = (token, line_breaks, separators);
+        if !piece.is_comment() {
+            token = Some(at);
+        }
+    }
+    token = None;
+    for (at, piece) in all.iter_mut().enumerate().rev() {
+        piece.token_after = token;
+        if !piece.is_comment() {
+            token = Some(at);
+        }
+    }
 }
 
 /// Pairs the brackets. Returns the index of the enclosing opening bracket for each piece.
@@ -239,7 +271,8 @@ fn is_applied(all: &[Piece<'_>], around: Option<usize>, last: usize, at: usize) 
 /// Whether the `state` at `at` declares an entity's state.
 fn declares_state(all: &[Piece<'_>], around: Option<usize>, at: usize) -> bool {
     let entity = around.is_some_and(|opener| all[opener].opens == Some(Bracket::Braces(Brace::Entity)));
-    let first = previous_token(all, at)
+    let first = all[at]
+        .token_before
         .is_none_or(|before| Some(before) == around || ends_statement(all, around, before, at));
     entity && first
 }
@@ -248,21 +281,13 @@ fn declares_state(all: &[Piece<'_>], around: Option<usize>, at: usize) -> bool {
 /// bracket.
 fn ends_statement(all: &[Piece<'_>], around: Option<usize>, before: usize, after: usize) -> bool {
     let statements = around.is_none_or(|opener| matches!(all[opener].opens, Some(Bracket::Braces(_))));
-    let lines = (before + 1..=after).any(|at| all[at].line_break != Break::None);
-    let separated = (before + 1..=after).any(|at| all[at].separated);
+    let lines = all[after].line_breaks > all[before].line_breaks;
+    let separated = all[after].separators > all[before].separators;
     let text = all[before].kind == Kind::Text;
     let end = text || all[before].token.as_ref().is_some_and(can_end);
     let next =
         all[after].kind == Kind::Text || all[after].token.as_ref().is_some_and(|next| !continues(next));
     statements && (separated || (lines && end && next))
-}
-
-fn next_token(all: &[Piece<'_>], at: usize) -> Option<usize> {
-    (at + 1..all.len()).find(|next| !all[*next].is_comment())
-}
-
-fn previous_token(all: &[Piece<'_>], at: usize) -> Option<usize> {
-    (0..at).rev().find(|before| !all[*before].is_comment())
 }
 
 fn is_between_arms(all: &[Piece<'_>], at: usize) -> bool {
@@ -278,10 +303,10 @@ fn surroundings(all: &mut [Piece<'_>], around: &[Option<usize>]) {
     }
     for at in 0..all.len() {
         // A comment is placed like the token after it.
-        let token = if all[at].is_comment() { next_token(all, at) } else { Some(at) };
+        let token = if all[at].is_comment() { all[at].token_after } else { Some(at) };
         all[at].ends_line = all[at].is_comment()
             && (all[at].kind == Kind::LineComment || token.is_none_or(|next| all[next].is_closer()));
-        let before = previous_token(all, at);
+        let before = all[at].token_before;
         let Some(token) = token else { continue };
         let closes = all[token].is_closer();
         let begins = closes
@@ -311,8 +336,7 @@ fn broken(all: &[Piece<'_>], around: &[Option<usize>]) -> Vec<bool> {
     for at in 0..all.len() {
         if let Some(opener) = bracket_of(all, around, at)
             && all[at].line_break != Break::None
-            && (matches!(all[opener].opens, Some(Bracket::Braces(_)))
-                || previous_token(all, at) == Some(opener))
+            && (matches!(all[opener].opens, Some(Bracket::Braces(_))) || all[at].token_before == Some(opener))
         {
             broken[opener] = true;
         }
@@ -368,7 +392,7 @@ fn commas(all: &mut [Piece<'_>]) {
         if all[at].is_comment() {
             continue;
         }
-        let Some(next) = next_token(all, at) else { continue };
+        let Some(next) = all[at].token_after else { continue };
         let lines = (at + 1..=next).any(|at| all[at].line_break != Break::None);
         let closes = all[next].is_closer();
         if all[at].is(&Token::Comma) {

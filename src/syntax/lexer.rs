@@ -258,10 +258,14 @@ impl Lexer<'_> {
             false => format!("\"{}", "#".repeat(from - start - 2)),
         };
         let rest = &self.text[from..];
-        let rest = if block { rest } else { rest.split('\n').next().unwrap_or(rest) };
-        let (stop, end) = match rest.find(&close) {
-            Some(at) => (from + at, from + at + close.len()),
-            None => {
+        // The search stops at the end of the string, so that many strings on a line cost one pass.
+        let ends = |(at, mark): &(usize, &str)| match *mark {
+            "\n" => !block,
+            _ => rest[*at..].starts_with(&close),
+        };
+        let (stop, end) = match rest.match_indices(['"', '\n']).find(ends) {
+            Some((at, "\"")) => (from + at, from + at + close.len()),
+            other => {
                 let place = self.place(start, from);
                 let (reason, hint) = if block {
                     ("a raw text block ends with `\"\"\"`", "close it with `\"\"\"`".to_string())
@@ -276,7 +280,8 @@ impl Lexer<'_> {
                         .because(reason)
                         .hint(hint),
                 );
-                (from + rest.len(), from + rest.len())
+                let at = from + other.map_or(rest.len(), |(at, _)| at);
+                (at, at)
             }
         };
         let mut pieces = [(0, self.text[from..stop].replace('\r', ""), from)];
@@ -358,12 +363,15 @@ impl Lexer<'_> {
     /// Puts the text of a complete string into its tokens, without indentation and with escapes
     /// decoded.
     fn settle_string(&mut self, mut open: Open) {
+        for (_, raw, offset) in &open.pieces {
+            unescape(raw, &mut |at, len, hint| self.bad_escape(offset + at, len, hint));
+        }
         if open.block {
             strip_indentation(&mut open.pieces);
         }
         let last = open.pieces.len() - 1;
-        for (number, (token, raw, offset)) in open.pieces.iter().enumerate() {
-            let text: Name = self.unescape(raw, *offset).into();
+        for (number, (token, raw, _)) in open.pieces.iter().enumerate() {
+            let text: Name = unescape(raw, &mut |_, _, _| {}).into();
             self.out.tokens[*token].1 = match number {
                 0 if last == 0 => Token::Str(text),
                 0 => Token::StrStart(text),
@@ -371,49 +379,6 @@ impl Lexer<'_> {
                 _ => Token::StrMid(text),
             };
         }
-    }
-
-    fn unescape(&mut self, raw: &str, offset: usize) -> String {
-        let mut out = String::with_capacity(raw.len());
-        let mut chars = raw.chars();
-        loop {
-            let at = raw.len() - chars.as_str().len();
-            let Some(c) = chars.next() else { break };
-            if c != '\\' {
-                if c != '\r' {
-                    out.push(c);
-                }
-                continue;
-            }
-            match chars.next() {
-                Some('n') => out.push('\n'),
-                Some('t') => out.push('\t'),
-                Some('r') => out.push('\r'),
-                Some('0') => out.push('\0'),
-                Some(c @ ('\\' | '"' | '{' | '}' | '$')) => out.push(c),
-                Some('u') => {
-                    let rest = chars.as_str();
-                    let digits = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(d, _)| d);
-                    let code = digits.and_then(|d| u32::from_str_radix(d, 16).ok()).and_then(char::from_u32);
-                    match (digits, code) {
-                        (Some(digits), Some(code)) => {
-                            out.push(code);
-                            chars = rest[digits.len() + 2..].chars();
-                        }
-                        _ => self.bad_escape(offset + at, 2, "`\\u` wants a code point, like `\\u{1F600}`"),
-                    }
-                }
-                Some(c) => {
-                    self.bad_escape(
-                        offset + at,
-                        1 + c.len_utf8(),
-                        "the escapes are \\n \\t \\r \\0 \\\\ \\\" \\{ \\} \\$ \\u{…}",
-                    );
-                }
-                None => {}
-            }
-        }
-        out
     }
 
     fn bad_escape(&mut self, start: usize, len: usize, hint: &str) {
@@ -484,6 +449,51 @@ impl Lexer<'_> {
     }
 }
 
+/// Returns the text that escapes stand for. `bad` takes the offset and the length of each part that
+/// is not an escape, and a hint.
+fn unescape(raw: &str, bad: &mut dyn FnMut(usize, usize, &str)) -> String {
+    let mut out = String::with_capacity(raw.len());
+    let mut chars = raw.chars();
+    loop {
+        let at = raw.len() - chars.as_str().len();
+        let Some(c) = chars.next() else { break };
+        if c != '\\' {
+            if c != '\r' {
+                out.push(c);
+            }
+            continue;
+        }
+        match chars.next() {
+            Some('n') => out.push('\n'),
+            Some('t') => out.push('\t'),
+            Some('r') => out.push('\r'),
+            Some('0') => out.push('\0'),
+            Some(c @ ('\\' | '"' | '{' | '}' | '$')) => out.push(c),
+            Some('u') => match code_point(chars.as_str()) {
+                Some((code, rest)) => {
+                    out.push(code);
+                    chars = rest.chars();
+                }
+                None => bad(at, 2, "`\\u` wants a code point, like `\\u{1F600}`"),
+            },
+            other => {
+                // A line break is not shown as a part of it.
+                let len = other.filter(|c| !c.is_control()).map_or(1, |c| 1 + c.len_utf8());
+                bad(at, len, "the escapes are \\n \\t \\r \\0 \\\\ \\\" \\{ \\} \\$ \\u{…}");
+            }
+        }
+    }
+    out
+}
+
+/// Reads `{1F600}` at the beginning of a text. Returns the character, and the text after the brace.
+fn code_point(text: &str) -> Option<(char, &str)> {
+    let digits = text.strip_prefix('{')?;
+    let count = digits.bytes().take_while(u8::is_ascii_hexdigit).take(8).count();
+    let code = u32::from_str_radix(&digits[..count], 16).ok().and_then(char::from_u32)?;
+    Some((code, digits[count..].strip_prefix('}')?))
+}
+
 /// Strips a text block of its first line break, of the indentation that all lines share, and of its
 /// closing line.
 fn strip_indentation(pieces: &mut [(usize, String, usize)]) {
@@ -496,9 +506,10 @@ fn strip_indentation(pieces: &mut [(usize, String, usize)]) {
     let count = pieces.len();
     let mut common: Option<usize> = None;
     for (number, (_, text, _)) in pieces.iter().enumerate() {
+        let last_line = text.matches('\n').count();
         for (line_number, line) in text.split('\n').enumerate().skip(1) {
             let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-            let last_of_piece = line_number == text.matches('\n').count();
+            let last_of_piece = line_number == last_line;
             let has_content =
                 indent < line.len() && line.trim() != "" || (last_of_piece && number + 1 < count);
             let closing = last_of_piece && number + 1 == count;

@@ -7,7 +7,7 @@ use crate::syntax::{Diagnostic, Place, Span};
 use super::super::contexts::{Construct, construct_error, effect_error};
 use super::super::reference::standard;
 use super::super::scope::describe_arity;
-use super::super::{GlobalId, GlobalKind, Resolved, closest};
+use super::super::{GlobalId, GlobalKind, Resolved};
 use super::Resolver;
 
 /// Whether `all` is called with a task in the place of its options: `all(f(), g())`.
@@ -283,14 +283,14 @@ impl Resolver<'_> {
                 );
             }
             None => {
-                let near = closest(&name.name, operations.iter().map(|(n, ..)| &**n));
+                let hint = self.did_you_mean(&name.name, operations.iter().map(|(n, ..)| &**n));
                 self.report(
                     Diagnostic::error(
                         format!("entity `{entity_name}` has no operation `{}`", name.name),
                         place,
                         "not an operation",
                     )
-                    .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
+                    .maybe_hint(hint),
                 );
             }
         }

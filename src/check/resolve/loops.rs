@@ -3,7 +3,6 @@
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Span};
 
-use super::super::closest;
 use super::Resolver;
 
 /// A loop around the code.
@@ -60,7 +59,7 @@ impl Resolver<'_> {
             return;
         }
         let labels = self.loops.iter().filter_map(|outer| outer.label.as_ref());
-        let near = closest(&label.name, labels.map(|label| &*label.name));
+        let near = self.nearest(&label.name, labels.map(|label| &*label.name));
         let hint = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!(

@@ -13,6 +13,7 @@ mod statements;
 mod strings;
 mod trials;
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::ops::Range;
@@ -22,7 +23,7 @@ use crate::syntax::token::Name;
 use crate::syntax::{Diagnostic, Place, Span};
 
 use super::scope::Scope;
-use super::{BindingId, GlobalId, GlobalKind, Module, ModuleId, Program};
+use super::{BindingId, GlobalId, GlobalKind, Module, ModuleId, Program, closest};
 
 /// Resolves all modules of a program.
 pub fn resolve(program: &mut Program) {
@@ -64,9 +65,14 @@ pub fn resolve(program: &mut Program) {
     bind_to_scripts(program, facts);
 }
 
+/// The greatest number of names that are compared with unknown ones, about a second's work.
+const MOST_COMPARED: usize = 500_000;
+
 /// Findings that can be judged only after all modules are read.
 #[derive(Default)]
 struct Facts {
+    /// How many names were compared with unknown ones.
+    compared: Cell<usize>,
     /// Uses of script variables: the top-level function, the variable, and the statement that
     /// declares the variable.
     captures: Vec<(GlobalId, BindingId, usize)>,
@@ -217,5 +223,17 @@ impl Resolver<'_> {
 
     fn report(&mut self, diagnostic: Diagnostic) {
         self.program.diagnostics.push(diagnostic);
+    }
+
+    /// Returns the name that is near enough to be meant. A program with very many unknown names gets
+    /// an answer for the first of them.
+    fn nearest<'n>(&self, wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+        let compared = &self.facts.compared;
+        let may_compare = |_: &&str| compared.replace(compared.get() + 1) < MOST_COMPARED;
+        closest(wanted, names.into_iter().take_while(may_compare))
+    }
+
+    fn did_you_mean<'n>(&self, wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Option<String> {
+        self.nearest(wanted, names).map(|near| format!("did you mean `{near}`?"))
     }
 }

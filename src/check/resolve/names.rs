@@ -7,7 +7,7 @@ use crate::syntax::{Diagnostic, Span};
 use super::super::contexts::effect_error;
 use super::super::foreign;
 use super::super::scope::Scope;
-use super::super::{Binding, BindingId, GlobalId, GlobalKind, Resolved, closest};
+use super::super::{Binding, BindingId, GlobalId, GlobalKind, Resolved};
 use super::{Resolver, captured};
 
 impl Resolver<'_> {
@@ -269,23 +269,24 @@ impl Resolver<'_> {
     }
 
     pub(super) fn unknown_name(&mut self, name: &Name, span: Span) {
-        let mut own: Vec<Name> =
-            self.scopes.iter().flat_map(|s| s.entries.iter().map(|e| e.0.clone())).collect();
-        own.extend(self.program.modules[self.module].globals.keys().cloned());
-        own.extend(self.program.modules[self.module].imports.keys().cloned());
-        let mut known: Vec<Name> = self.std.keys().map(|name| Name::from(*name)).collect();
-        if let Some(prelude) = self.std.get("prelude") {
-            known.extend(self.program.modules[*prelude].globals.keys().cloned());
-        }
-        let near = |names: &[Name]| {
-            closest(name, names.iter().map(|n| &**n)).map(|near| format!("did you mean `{near}`?"))
+        let module = &self.program.modules[self.module];
+        let own = || {
+            let bindings = self.scopes.iter().flat_map(|scope| scope.entries.iter().map(|entry| &entry.0));
+            let names = bindings.chain(module.globals.keys()).chain(module.imports.keys());
+            self.did_you_mean(name, names.map(|name| &**name))
+        };
+        let known = || {
+            let prelude =
+                self.std.get("prelude").map(|prelude| self.program.modules[*prelude].globals.keys());
+            let names = prelude.into_iter().flatten().map(|name| &**name);
+            self.did_you_mean(name, self.std.keys().copied().chain(names))
         };
         let kept = self.kept.contains(name).then(|| format!("what the entity keeps is `state.{name}`"));
         let hint = kept
-            .or_else(|| near(&own))
+            .or_else(own)
             .or_else(|| foreign::name(name).map(str::to_string))
             .or_else(|| self.method_hint(name))
-            .or_else(|| near(&known));
+            .or_else(known);
         let place = self.place(span);
         self.report(
             Diagnostic::error(format!("unknown name `{name}`"), place, "not defined here").maybe_hint(hint),
@@ -381,7 +382,7 @@ impl Resolver<'_> {
         let is_standard = self.program.modules[target].std.is_some();
         let counterpart = foreign::member(module, &member.name).filter(|_| is_standard).map(str::to_string);
         let near = || {
-            closest(&member.name, names.iter().copied())
+            self.nearest(&member.name, names.iter().copied())
                 .map(|near| format!("did you mean `{module}.{near}`?"))
         };
         let hint = counterpart.or_else(near).or_else(|| foreign::listed(module, names.clone()));

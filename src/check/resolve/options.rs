@@ -3,7 +3,6 @@
 use crate::syntax::Diagnostic;
 use crate::syntax::tree::*;
 
-use super::super::closest;
 use super::Resolver;
 
 /// The fields of `retry`.
@@ -163,7 +162,7 @@ impl Resolver<'_> {
     }
 
     fn unknown_option(&mut self, name: &Ident, known: &[&str]) {
-        let near = closest(&name.name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        let near = self.did_you_mean(&name.name, known.iter().copied());
         let place = self.place(name.span);
         self.report(
             Diagnostic::error(format!("unknown option `{}`", name.name), place, "not an option")

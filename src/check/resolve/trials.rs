@@ -11,7 +11,7 @@ use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Place, Span};
 
 use super::super::scope::arity;
-use super::super::{GlobalId, GlobalKind, Mocked, Resolved, closest};
+use super::super::{GlobalId, GlobalKind, Mocked, Resolved};
 use super::Resolver;
 
 /// The tests, properties and mocks so far, of a file or of one test.
@@ -179,13 +179,10 @@ impl Resolver<'_> {
         if global.operations.iter().any(|(name, ..)| *name == operation.name) {
             return;
         }
-        let near = closest(&operation.name, global.operations.iter().map(|(name, ..)| &**name));
+        let hint = self.did_you_mean(&operation.name, global.operations.iter().map(|(name, ..)| &**name));
         let title = format!("entity `{}` has no operation `{}`", global.name, operation.name);
         let place = self.place(operation.span);
-        self.report(
-            Diagnostic::error(title, place, "not an operation")
-                .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
-        );
+        self.report(Diagnostic::error(title, place, "not an operation").maybe_hint(hint));
     }
 
     /// Checks that a mock or a property is at the top level of the file or of a test.
