@@ -275,10 +275,11 @@ impl InstanceRecord {
         stored::decode(bytes).filter(InstanceRecord::is_sound)
     }
 
-    /// Whether the history ends after its beginning, and all numbers have room for more.
+    /// Whether the history of an ended instance ends after its beginning, and all numbers have room for
+    /// more.
     pub fn is_sound(&self) -> bool {
-        self.first <= self.chunks
-            && self.chunks.max(self.life) <= keys::MOST
+        (self.ended.is_none() || self.first <= self.chunks)
+            && self.chunks.max(self.first).max(self.life) <= keys::MOST
             && self.execution.max(self.attempt) <= u32::MAX / 2
     }
 }
