@@ -55,6 +55,35 @@ fn commands_reach_instances_and_entities_of_all_partitions() {
     assert_eq!(view["workers"].as_array().map(Vec::len), Some(0), "they have left: {view}");
 }
 
+/// Instances that go on at one time are read with few questions.
+#[test]
+fn instances_that_wake_together_are_read_together() {
+    let program = "orchestration one(t) { sleep_until(t) }\n\
+        orchestration many(n) {\n  let t = now() + 6s\n  for k in 0..n { start one(t) }\n  n\n}\n";
+    let Some(world) = world(program, 2) else { return };
+    let worker = world.worker();
+    assert_eq!(world.ok(&["start", "--wait", "p.df", "many", "2000"]), "2000");
+    let all = || {
+        world.server.sql(&world.database, "select count(*) from durable.queue where substr(k, 1, 2) = 'a/'")
+    };
+    await_that(|| all() == "2000");
+    worker.stop();
+    thread::sleep(Duration::from_secs(6));
+    let transactions = || {
+        let sql = "select xact_commit from pg_stat_database where datname = current_database()";
+        world.server.sql(&world.database, sql).parse::<u64>().expect("a number")
+    };
+    // The counts of a connection are added when it ends, or a second later.
+    thread::sleep(Duration::from_secs(2));
+    let before = transactions();
+    let worker = world.worker();
+    await_that(|| all() == "0");
+    worker.stop();
+    thread::sleep(Duration::from_secs(2));
+    let transactions = transactions() - before;
+    assert!(transactions < 2_000, "{transactions} for 2,000 instances");
+}
+
 /// Steps one after another go to rows of the history that stay short, since the database writes a row
 /// that grows anew as a whole.
 #[test]

@@ -117,6 +117,30 @@ fn a_partition_has_the_rules_of_every_store() {
 }
 
 #[test]
+fn ranges_are_read_with_one_question() {
+    let Some(place) = place(1) else { return };
+    let mut store = place.store(0);
+    let mut batch = Batch::default();
+    for number in 0..6_u8 {
+        batch.put(vec![b'h', b'/', number], vec![number; 10]);
+    }
+    batch.put(b"i/large".to_vec(), vec![1; 5_000]);
+    store.commit(&batch).expect("the owner writes");
+    let range = |first: &[u8], after: &[u8]| first.to_vec()..after.to_vec();
+    let ranges = [
+        range(b"h/\x01", b"h/\x04"),
+        range(b"h/", b"h0"),
+        range(b"i/large", b"i/large\0"),
+        range(b"k/", b"k0"),
+        range(b"a/1", b"a/1\0"),
+    ];
+    let found = store.ranges(&ranges, 5, 4_096).expect("they are read").expect("the store is far away");
+    let rows: Vec<_> = (1..4_u8).map(|number| (vec![b'h', b'/', number], vec![number; 10])).collect();
+    // Too many rows, too long a value, and keys of the queue are left to later questions.
+    assert_eq!(found, [Some(rows), None, None, Some(Vec::new()), None]);
+}
+
+#[test]
 fn a_partition_has_the_rules_of_shared_stores() {
     let Some(place) = place(1) else { return };
     conformance::check_shared(&mut OnePartition(place), 60).expect("the rules");

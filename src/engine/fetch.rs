@@ -1,10 +1,11 @@
 //! Reads of a store for the engine: what its outputs ask for, and the events that it begins with.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::code::ProgramHash;
-use crate::kv::Read;
+use crate::kv::{Read, after_prefix};
 use crate::machine::Image;
 
 use super::active::Active;
@@ -41,6 +42,19 @@ pub fn look_up(
         Output::Status { step, id } => Event::Status { step: step.clone(), record: read_record(store, id)? },
         _ => return Ok(None),
     }))
+}
+
+/// Returns the ranges of keys that a fetch reads, but for those of programs and deployments.
+pub fn ranges_of(address: &Address) -> Vec<Range<Vec<u8>>> {
+    let one = |key: Vec<u8>| key.clone()..[&key[..], &[0]].concat();
+    match address {
+        Address::Instance(id) => {
+            let history = keys::history(id);
+            let after = after_prefix(&history).unwrap_or_default();
+            vec![one(keys::instance(id)), one(keys::checkpoint(id)), history..after]
+        }
+        Address::Entity(entity) => vec![one(keys::entity(entity)), one(keys::version(entity))],
+    }
 }
 
 /// Reads what [`Output::Fetch`](super::Output::Fetch) asks for.

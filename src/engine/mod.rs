@@ -107,7 +107,7 @@ pub use entity::{Deployment, Hold};
 pub use entry::{Args, Entry, GRACE, Postmark, RecordedRequest};
 pub use evaluation::Mismatch;
 pub use events::{ChangeKind, Ending, Event, Leaving, Output, StepId};
-pub use fetch::{fetch, look_up, recovery, recovery_of_any};
+pub use fetch::{fetch, look_up, ranges_of, recovery, recovery_of_any};
 pub use functions::{Function, function, functions, orchestrations};
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
 pub use history::{Chunk, ChunkError, History};

@@ -354,6 +354,12 @@ impl Engine {
         self.outputs.push(Output::Gated(gated));
     }
 
+    /// Returns up to `most` instances and entities that the next outputs will ask for, unless they
+    /// change before.
+    pub fn upcoming_reads(&self, most: usize) -> Vec<Address> {
+        self.wanted.upcoming().take(most).cloned().collect()
+    }
+
     /// Takes the outputs since the last call.
     pub fn take_outputs(&mut self) -> Vec<Output> {
         while let Some(address) = self.wanted.next(self.scheduler.ready.len()) {

@@ -59,6 +59,12 @@ impl<T> Turns<T> {
         who
     }
 
+    /// Returns those that want a turn, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        let nth = move |nth| self.roots.iter().filter_map(move |root| self.of.get(root)?.get(nth));
+        (0..self.count).flat_map(nth)
+    }
+
     pub fn first(&self) -> Option<&T> {
         self.of.get(self.roots.front()?)?.front()
     }

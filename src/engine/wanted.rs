@@ -73,6 +73,11 @@ impl Wanted {
         self.waits = false;
     }
 
+    /// Returns those that will be requested, in their order.
+    pub fn upcoming(&self) -> impl Iterator<Item = &Address> {
+        self.unasked.iter()
+    }
+
     /// Takes the next one to request, if there is room for it beside `ready` that can run.
     pub fn next(&mut self, ready: usize) -> Option<Address> {
         let starves = self.turns >= READ_AHEAD && !fault::is_in(Fault::ReadsStarve);

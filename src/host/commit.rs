@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use crate::engine::Engine;
+use crate::engine::{Address, Engine, ranges_of};
 use crate::kv::{Reader, SharedStore};
 use crate::resident;
 
@@ -69,6 +69,25 @@ impl Committer {
     /// Returns the store for reading on any thread.
     pub(super) fn reads(&self) -> Reads {
         self.writer.reads.clone()
+    }
+
+    /// Reads together what the engine is going to ask for, if the store is far away. A failure shows
+    /// when the engine asks.
+    pub(super) fn read_ahead(&mut self, wanted: &[Address]) {
+        let ahead = &mut self.writer.ahead;
+        let ranges: Vec<_> = wanted.iter().flat_map(ranges_of).collect();
+        let _ = ahead.read(ranges);
+    }
+
+    /// Whether the store is near, so that nothing is read ahead.
+    pub(super) fn is_near(&self) -> bool {
+        self.writer.ahead.is_near
+    }
+
+    /// Whether something was read ahead.
+    pub(super) fn has_ahead(&self, address: &Address) -> bool {
+        let known = ranges_of(address).into_iter().next();
+        known.is_some_and(|record| self.writer.ahead.knows(&record.start, &record.end))
     }
 
     /// Returns the store as it will be after the next commit.

@@ -3,12 +3,32 @@
 use std::time::{Duration, Instant};
 
 use crate::code::ProgramHash;
-use crate::engine::{Address, Event, fetch, known_image};
+use crate::engine::{Address, Event, Output, fetch, known_image};
 
 use super::run::Host;
 use super::settings::HostError;
 
+/// The most instances and entities that are read together.
+const TOGETHER: usize = 64;
+
 impl Host {
+    /// Reads together what these outputs and the next ones ask for.
+    pub(super) fn read_ahead(&mut self, outputs: &[Output]) {
+        if self.committer.is_near() {
+            return;
+        }
+        let address = |output: &Output| match output {
+            Output::Fetch { address, .. } => Some(address.clone()),
+            _ => None,
+        };
+        let mut wanted: Vec<Address> = outputs.iter().filter_map(address).collect();
+        if wanted.iter().all(|address| self.committer.has_ahead(address)) {
+            return;
+        }
+        wanted.extend(self.engine.upcoming_reads(TOGETHER.saturating_sub(wanted.len())));
+        self.committer.read_ahead(&wanted);
+    }
+
     /// Reads an instance or an entity from the store. The store or the pending writes have
     /// everything that is not in the engine's memory. With `kept`, the kept operations of an entity
     /// are read, too.

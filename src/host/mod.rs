@@ -6,6 +6,7 @@
 //! next batch has all of its writes since. The host knows nothing of the language's syntax.
 
 mod activities;
+mod ahead;
 mod answer;
 mod at;
 mod callbacks;

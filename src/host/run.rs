@@ -520,6 +520,7 @@ impl Host {
             if outputs.is_empty() {
                 return Ok(());
             }
+            self.read_ahead(&outputs);
             for output in outputs {
                 self.output(output)?;
             }

@@ -13,6 +13,7 @@ use crate::engine::{Durable, Unwritten};
 use crate::kv::{Batch, Reader, SharedStore, StoreError};
 
 use super::Message;
+use super::ahead::Ahead;
 use super::pending::{Pending, View};
 use super::reads::Reads;
 
@@ -25,6 +26,8 @@ pub(crate) type Written = Result<(Duration, Durable), StoreError>;
 pub(crate) struct Writer {
     store: Arc<Mutex<Box<dyn SharedStore>>>,
     pub reader: Reader,
+    /// What was read ahead of the store, up to the last batch whose result was taken.
+    pub ahead: Ahead,
     pub reads: Reads,
     /// The receiver of the message that a batch is written.
     messages: Sender<Message>,
@@ -44,10 +47,10 @@ struct Thread {
 impl Writer {
     pub fn new(store: Box<dyn SharedStore>, messages: Sender<Message>) -> Writer {
         let reader = store.reader();
-        let reads = Reads::new(store.reader());
+        let (reads, ahead) = (Reads::new(store.reader()), Ahead::new(store.reader()));
         let (results, written) = channel();
         let store = Arc::new(Mutex::new(store));
-        Writer { store, reader, reads, messages, results, written, thread: None, under_way: None }
+        Writer { store, reader, ahead, reads, messages, results, written, thread: None, under_way: None }
     }
 
     /// Returns whether no batch is in flight.
@@ -57,12 +60,14 @@ impl Writer {
 
     /// Returns the store as it will be after the batch in flight and the pending writes.
     pub fn view<'a>(&'a self, pending: &'a Pending) -> View<'a> {
-        View { reader: self.reader.as_read(), under_way: self.under_way.as_deref(), pending }
+        View { reader: &self.ahead, under_way: self.under_way.as_deref(), pending }
     }
 
     /// Writes a batch. No other batch may be in flight.
     pub fn write(&mut self, batch: &Arc<Batch>, unwritten: Unwritten, durable: bool) -> Written {
-        write(&self.store, &self.reads, batch, unwritten, durable)
+        let written = write(&self.store, &self.reads, batch, unwritten, durable);
+        self.ahead.wrote(batch);
+        written
     }
 
     /// Has the thread write a batch and send [`Message::Written`] afterwards. No other batch may be
@@ -89,14 +94,22 @@ impl Writer {
     /// Returns the result of the batch in flight, if it is there.
     pub fn written(&mut self) -> Option<Written> {
         let written = self.written.try_recv().ok()?;
-        self.under_way = None;
+        self.landed();
         Some(written)
     }
 
     /// Waits for the result of the batch in flight. Returns `None` if there is none.
     pub fn settle(&mut self) -> Option<Written> {
-        self.under_way.take()?;
-        Some(self.written.recv().unwrap_or_else(|_| Err(gone())))
+        self.under_way.as_ref()?;
+        let written = self.written.recv().unwrap_or_else(|_| Err(gone()));
+        self.landed();
+        Some(written)
+    }
+
+    fn landed(&mut self) {
+        if let Some(batch) = self.under_way.take() {
+            self.ahead.wrote(&batch);
+        }
     }
 
     /// Returns the store, once everything is written.
@@ -107,7 +120,7 @@ impl Writer {
             // The thread's last result told of a panic already.
             let _ = handle.join();
         }
-        drop(self.reader);
+        drop((self.reader, self.ahead));
         self.reads.end();
         match Arc::try_unwrap(self.store) {
             Ok(store) => store.into_inner().unwrap_or_else(PoisonError::into_inner),

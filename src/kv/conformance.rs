@@ -2,10 +2,11 @@
 //! [`SharedStore`] also [`check_shared`].
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::{Batch, Read, Reader, SharedStore, Store, StoreError};
+use super::{Batch, Pair, Read, Reader, SharedStore, Store, StoreError};
 
 /// A store under test.
 pub trait Subject {
@@ -238,6 +239,31 @@ impl Run {
                 return violated(format!("a scan of {prefix:?} from {from:?}, {} keys at most", most + 1));
             }
         }
-        Ok(())
+        self.compare_ranges(rule, store)
+    }
+
+    /// Compares an answer for several ranges with the model, if the store gives one.
+    fn compare_ranges(&mut self, rule: &'static str, store: &impl Store) -> Result<(), Violation> {
+        let (most, bytes) = (self.below(5) as usize, 8_000);
+        let mut ranges: Vec<_> = (0..self.below(6)).map(|_| self.key()..self.key()).collect();
+        ranges.retain(|range| range.start < range.end);
+        let Some(found) = fallible(rule, store.ranges(&ranges, most, bytes))? else { return Ok(()) };
+        let is_right = |(range, rows): (&Range<Vec<u8>>, &Option<Vec<Pair>>)| {
+            let expected = || self.model.range(range.clone());
+            match rows {
+                Some(rows) => {
+                    rows.len() <= most && rows.iter().map(|(key, value)| (key, value)).eq(expected())
+                }
+                None => true,
+            }
+        };
+        match ranges.iter().zip(&found).find(|one| !is_right(*one)) {
+            None if found.len() == ranges.len() => Ok(()),
+            wrong => {
+                let observed =
+                    format!("an answer for {} ranges, {most} keys at most: {wrong:?}", ranges.len());
+                Err(Violation { rule, observed })
+            }
+        }
     }
 }

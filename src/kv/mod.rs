@@ -5,6 +5,8 @@
 //! survives a crash of the process and of the machine, and a scan visits keys in the order of their
 //! bytes.
 
+use std::ops::Range;
+
 mod batch;
 pub mod conformance;
 mod endpoint;
@@ -26,6 +28,9 @@ pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
+/// The answer to a question for several ranges.
+pub type Ranges = Option<Vec<Option<Vec<Pair>>>>;
+
 /// Ordered keys that can be read.
 pub trait Read {
     /// Returns the value of a key, or `None` if there is no such key.
@@ -38,6 +43,14 @@ pub trait Read {
     /// Visits all keys with a prefix, in the order of their bytes.
     fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
         self.scan_from(prefix, prefix, visit)
+    }
+
+    /// Returns the keys of each range, with one question to a store that is far away; `None` if the
+    /// store is near, so that a question for each costs nothing. A range with more than `most` keys,
+    /// or with a value of more than `bytes` bytes, comes as `None`.
+    fn ranges(&self, _: &[Range<Vec<u8>>], most: usize, bytes: usize) -> Result<Ranges, StoreError> {
+        let _ = (most, bytes);
+        Ok(None)
     }
 
     /// Returns all keys with a prefix and their values, in order.
@@ -74,6 +87,14 @@ pub(crate) fn first_of<'a>(prefix: &'a [u8], from: &'a [u8]) -> &'a [u8] {
     prefix.max(from)
 }
 
+/// Returns the first text after all that begin with a prefix, or `None` if there is none.
+pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let at = prefix.iter().rposition(|byte| *byte < 0xff)?;
+    let mut after = prefix[..=at].to_vec();
+    after[at] += 1;
+    Some(after)
+}
+
 /// Visits the keys of a store with writes laid over them, in order. `above` has the writes to the
 /// scanned keys, in order, and `below` scans the store.
 pub(crate) fn overlay<K: AsRef<[u8]>, V: AsRef<[u8]>>(
@@ -100,4 +121,18 @@ pub(crate) fn overlay<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         goes_on = goes_on && show(key.as_ref(), value, visit);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The end of a prefix is the prefix with its last byte counted up, as far as that goes.
+    #[test]
+    fn a_prefix_ends_where_the_next_begins() {
+        assert_eq!(after_prefix(b"a/"), Some(b"a0".to_vec()));
+        assert_eq!(after_prefix(b"a\xff\xff"), Some(b"b".to_vec()));
+        assert_eq!(after_prefix(b"\xff"), None);
+        assert_eq!(after_prefix(b""), None);
+    }
 }

@@ -1,8 +1,9 @@
 //! Stores that several threads read, while one of them writes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Endpoint, Read, Store, StoreError, Visit};
+use super::{Endpoint, Ranges, Read, Store, StoreError, Visit};
 
 /// A store that other threads can read while one thread writes. A host runs on such a store.
 pub trait SharedStore: Store + Send {
@@ -45,5 +46,9 @@ impl Read for Reader {
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
         self.0.scan_from(prefix, from, visit)
+    }
+
+    fn ranges(&self, ranges: &[Range<Vec<u8>>], most: usize, bytes: usize) -> Result<Ranges, StoreError> {
+        self.0.ranges(ranges, most, bytes)
     }
 }

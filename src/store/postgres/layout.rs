@@ -1,5 +1,9 @@
 //! Where keys are in the database.
 
+use std::ops::Range;
+
+use crate::kv::after_prefix;
+
 /// The places of keys, which the store's user decides: a store does not know what its keys mean.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
@@ -42,6 +46,14 @@ impl Layout {
     /// Whether a key is in the table `queue`.
     pub(super) fn is_queued(&self, key: &[u8]) -> bool {
         self.queue.iter().any(|queued| key.starts_with(queued))
+    }
+
+    /// Whether keys of the queue may be within a range.
+    pub(super) fn has_queued(&self, range: &Range<Vec<u8>>) -> bool {
+        let within = |queued: &&[u8]| {
+            after_prefix(queued).is_none_or(|after| range.start < after) && *queued < range.end.as_slice()
+        };
+        self.queue.iter().any(within)
     }
 
     /// Whether a key of the queue is the partition's own, and one of a sequence. Returns the prefix

@@ -4,9 +4,10 @@
 //! sent again with the same number, until the database says what became of it: looking alone is not
 //! enough, since the first call may still be on its way.
 
+use std::ops::Range;
 use std::path::Path;
 
-use crate::kv::{Batch, Cause, Read, Reader, SharedStore, Source, Store, StoreError, Transit, Visit};
+use crate::kv::{Batch, Cause, Ranges, Read, Reader, SharedStore, Source, Store, StoreError, Transit, Visit};
 
 use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
@@ -188,6 +189,10 @@ impl Read for PartitionStore {
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
         self.reads.scan_from(prefix, from, visit)
+    }
+
+    fn ranges(&self, ranges: &[Range<Vec<u8>>], most: usize, bytes: usize) -> Result<Ranges, StoreError> {
+        self.reads.ranges(ranges, most, bytes)
     }
 }
 

@@ -3,11 +3,12 @@
 //! The keys of the cluster come in pages, so that a scan holds little. The keys of the queue are
 //! few: they come at once, after a first page.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use crate::kv::{Pair, Read, StoreError, Visit, first_of, overlay};
+use crate::kv::{Pair, Ranges, Read, StoreError, Visit, after_prefix, first_of, overlay};
 
 use super::layout::{Layout, Tables};
 use super::pool::Rows;
@@ -21,6 +22,11 @@ const PAGE_BYTES: i64 = 1 << 20;
 const GET: &str = "select v from durable.kv where k = $1";
 const SCAN_WITHIN: &str = "select k, v from durable.kv where k >= $1 and k < $2 order by k limit $3";
 const SCAN_REST: &str = "select k, v from durable.kv where k >= $1 order by k limit $2";
+const RANGES: &str = "
+    select wanted.at, found.k, case when octet_length(found.v) <= $5 then found.v end
+    from unnest($1::int[], $2::bytea[], $3::bytea[]) as wanted (at, first, after)
+    cross join lateral (select k, v from durable.kv
+        where k >= wanted.first and k < wanted.after order by k limit $4) as found";
 const GET_QUEUED: &str = "select v from durable.queue where slot = $1 and k = $2";
 const GET_HIGHEST: &str = "select v from durable.queue where k = $1 order by v desc limit 1";
 const SCAN_SLOTS: &str = "
@@ -65,6 +71,10 @@ impl<R: Rows> Read for Keys<R> {
         rows.first().map(|row| column(row, 0)).transpose()
     }
 
+    fn ranges(&self, ranges: &[Range<Vec<u8>>], most: usize, bytes: usize) -> Result<Ranges, StoreError> {
+        self.read_ranges(ranges, most, bytes).map(Some)
+    }
+
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
         let from = first_of(prefix, from);
         if !from.starts_with(prefix) {
@@ -89,6 +99,43 @@ impl<R: Rows> Read for Keys<R> {
 }
 
 impl<R: Rows> Keys<R> {
+    /// Returns the keys of each range, of those that are not in the queue.
+    fn read_ranges(
+        &self,
+        ranges: &[Range<Vec<u8>>],
+        most: usize,
+        bytes: usize,
+    ) -> Result<Vec<Option<Vec<Pair>>>, StoreError> {
+        let mut found = Vec::with_capacity(ranges.len());
+        let (mut at, mut first, mut after) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, range) in ranges.iter().enumerate() {
+            let is_kv = !self.layout.has_queued(range);
+            found.push(is_kv.then(Vec::new));
+            if is_kv {
+                at.push(number as i32);
+                first.push(range.start.as_slice());
+                after.push(range.end.as_slice());
+            }
+        }
+        // One more row shows that there are too many.
+        let rows = self.read(RANGES, &[&at, &first, &after, &(most as i64 + 1), &(bytes as i32)])?;
+        for row in &rows {
+            let (number, key, value): (i32, Vec<u8>, Option<Vec<u8>>) =
+                (column(row, 0)?, column(row, 1)?, column(row, 2)?);
+            let place = usize::try_from(number).ok().and_then(|number| found.get_mut(number));
+            if let Some(place) = place {
+                match (place.as_mut(), value) {
+                    (Some(pairs), Some(value)) if pairs.len() < most => pairs.push((key, value)),
+                    _ => *place = None,
+                }
+            }
+        }
+        for pairs in found.iter_mut().flatten() {
+            pairs.sort_unstable();
+        }
+        Ok(found)
+    }
+
     fn read(&self, sql: &'static str, params: super::connection::Params<'_>) -> Result<Vec<Row>, StoreError> {
         self.rows.rows("read from", sql, params)
     }
@@ -187,14 +234,6 @@ impl<R: Rows> Keys<R> {
     }
 }
 
-/// Returns the first text after all that begin with a prefix, or `None` if there is none.
-fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let at = prefix.iter().rposition(|byte| *byte < 0xff)?;
-    let mut after = prefix[..=at].to_vec();
-    after[at] += 1;
-    Some(after)
-}
-
 fn pairs(rows: &[Row]) -> Result<Vec<Pair>, StoreError> {
     rows.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
 }
@@ -207,18 +246,4 @@ pub(super) fn column<'a, T: tokio_postgres::types::FromSql<'a>>(
     row.try_get(at).map_err(|error| StoreError::Damaged {
         what: format!("column {at} of an answer of the server: {error}"),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The end of a prefix is the prefix with its last byte counted up, as far as that goes.
-    #[test]
-    fn a_prefix_ends_where_the_next_begins() {
-        assert_eq!(after_prefix(b"a/"), Some(b"a0".to_vec()));
-        assert_eq!(after_prefix(b"a\xff\xff"), Some(b"b".to_vec()));
-        assert_eq!(after_prefix(b"\xff"), None);
-        assert_eq!(after_prefix(b""), None);
-    }
 }
