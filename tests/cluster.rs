@@ -55,6 +55,26 @@ fn commands_reach_instances_and_entities_of_all_partitions() {
     assert_eq!(view["workers"].as_array().map(Vec::len), Some(0), "they have left: {view}");
 }
 
+/// All partitions of a worker commit through a few connections.
+#[test]
+fn a_worker_of_many_partitions_needs_few_connections() {
+    let Some(world) = world(BANK, 48) else { return };
+    let worker = world.worker();
+    world.await_owners(1);
+    for number in 0..80 {
+        world.ok(&["start", "p.df", "approval", "--id", &format!("n{number}")]);
+    }
+    let owners = world
+        .server
+        .sql(&world.database, "select count(distinct part) from durable.commits where part < 48 and n > 0");
+    assert!(owners.parse::<u32>().is_ok_and(|count| count > 24), "{owners} partitions have committed");
+    let sql = "select count(*) from pg_stat_activity where datname = current_database()";
+    let count: u32 = world.server.sql(&world.database, sql).parse().expect("a number");
+    // This query is one of them.
+    assert!(count <= 1 + 12 + 4, "{count} connections");
+    worker.stop();
+}
+
 /// Instances that go on at one time are read with few questions.
 #[test]
 fn instances_that_wake_together_are_read_together() {
@@ -227,7 +247,8 @@ fn a_storm_loses_nothing_and_doubles_nothing() {
     place.ok(&["store", "init", &url, "--partitions", "6"]);
     let world = World { server: own, place, database, url };
     let mut random = Random::new(setting("CLUSTER_SEED", 1));
-    let mut workers: Vec<Worker> = (0..3).map(|_| world.worker_with(&["--lease", "1s"])).collect();
+    let mut workers: Vec<Worker> =
+        (0..3).map(|_| world.worker_with(&["--lease", "1s", "--journal-entities"])).collect();
     world.await_owners(3);
     let until = Instant::now() + Duration::from_secs(setting("CLUSTER_SECONDS", 12));
     let (mut acknowledged, mut number) = (Vec::new(), 0);
@@ -247,7 +268,7 @@ fn a_storm_loses_nothing_and_doubles_nothing() {
         match random.below(4) {
             0 => {
                 workers.swap_remove(at).kill();
-                workers.push(world.worker_with(&["--lease", "1s"]));
+                workers.push(world.worker_with(&["--lease", "1s", "--journal-entities"]));
             }
             1 => {
                 let worker = &workers[at];
@@ -261,7 +282,7 @@ fn a_storm_loses_nothing_and_doubles_nothing() {
             }
             _ => {
                 workers.swap_remove(at).stop();
-                workers.push(world.worker_with(&["--lease", "1s"]));
+                workers.push(world.worker_with(&["--lease", "1s", "--journal-entities"]));
             }
         }
     }
@@ -273,6 +294,7 @@ fn a_storm_loses_nothing_and_doubles_nothing() {
     assert_eq!(moves, 2 * acknowledged.len() as i64, "{}", world.log());
     assert_eq!(world.ok(&["list", "--json", "--status", "completed"]).lines().count(), acknowledged.len());
     world.ok(&["store", "verify"]);
+    world.ok(&["verify-run", "--all"]);
 }
 
 /// A script runs in a partition of its process, survives the process, and is joined by its id.

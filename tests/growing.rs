@@ -132,6 +132,7 @@ fn partitions_become_more_while_everything_goes_on() {
     assert_eq!((balance, locks.as_str()), (0, ""), "{}", world.log());
     assert_eq!(moves, 2 * acknowledged.len() as i64, "each start was carried out once\n{}", world.log());
     world.ok(&["store", "verify"]);
+    world.ok(&["verify-run", "--all"]);
     world.await_owners(2);
     for worker in [second, third] {
         worker.stop();

@@ -835,6 +835,9 @@ fn servers_that_refuse_writes_have_messages() {
     let mut store = place.store(0);
     let database = &place.database;
     place.sql(&format!("alter database {database} set default_transaction_read_only = on"));
+    // The setting is for new connections.
+    let others = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+    place.sql(others);
     expect(store.commit(&put(b"i/x", b"1")), "read-only transaction", "the primary");
     place.server.sql("postgres", &format!("alter database {database} reset default_transaction_read_only"));
     place.sql(&format!("alter database {database} connection limit 0"));

@@ -5,6 +5,7 @@ mod common;
 
 use common::callers::{self, Callers};
 use common::operator::{self, Operator};
+use common::partition;
 use common::place::{Place, await_that};
 use common::program::{areas, programs};
 use common::sim::World;
@@ -95,6 +96,39 @@ fn worlds_without_faults_have_no_findings() {
     println!("{entries} entries, {operations} operations");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(entries > 10_000 && operations > 1_000, "{entries} entries, {operations} operations");
+}
+
+/// Right worlds over partitions, which crash one by one, have no findings once nothing is on its way.
+#[test]
+fn worlds_over_partitions_have_no_findings() {
+    let (mut traces, mut operations, mut wrong) = (0, 0, Vec::new());
+    for seed in 1..setting("TRACES_SEEDS", SEEDS) {
+        for (kind, world) in KINDS.iter().filter(|(kind, _)| *kind != "operated") {
+            let steps = {
+                let mut world = world(seed);
+                world.driver.divide(2 + (seed % 3) as u16);
+                world.run_to_the_end().unwrap_or_else(|reason| panic!("{kind} {seed}: {reason}"));
+                world.steps
+            };
+            for part in 1..=8 {
+                let mut world = world(seed);
+                world.driver.divide(2 + (seed % 3) as u16);
+                world.most_steps = (steps * part / 8).max(1);
+                let _ = world.run_to_the_end();
+                if partition::has_transit(&world.durable) {
+                    continue;
+                }
+                let traced = trace(&partition::whole(&world.durable), None).expect("the store can be read");
+                (traces, operations) = (traces + 1, operations + traced.operations);
+                let found =
+                    traced.findings.into_iter().map(|found| format!("{kind} {seed} {part}: {found:?}"));
+                wrong.extend(found);
+            }
+        }
+    }
+    println!("{traces} stores, {operations} operations");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(traces > 200 && operations > 1_000, "{traces} stores, {operations} operations");
 }
 
 /// The number of seeds of each kind of world without faults.

@@ -3,22 +3,39 @@
 use serde_json::json;
 
 use crate::archive::{Finding, Traced, trace};
+use crate::engine::read_record;
+use crate::kv::Read;
 
-use super::access::{self, known};
+use super::access::{self, unknown};
 use super::arguments::VerifyRun;
+use super::place;
 use super::problem::{Problem, note, unreadable};
 use super::verdict::{count, grouped};
 use super::{STORE, print};
 
+/// Checks what a store has, if it has the instance.
+fn traced(store: &dyn Read, id: Option<&str>) -> Result<Traced, Problem> {
+    if let Some(id) = id
+        && read_record(store, id).map_err(unreadable)?.is_none()
+    {
+        return Err(unknown(id));
+    }
+    trace(store, id).map_err(unreadable)
+}
+
 /// Validates the journals of one instance and its children, or of all instances.
 pub fn verify_run(asked: VerifyRun) -> Result<u8, Problem> {
-    access::is_there(&asked.store.store)?;
-    let store = access::look(&asked.store.store)?;
-    if let Some(id) = &asked.id {
-        known(&store, id)?;
-    }
-    let traced = trace(&store, asked.id.as_deref()).map_err(unreadable)?;
-    store.close()?;
+    let folder = &asked.store.store;
+    let traced = match place::url(folder)? {
+        Some(url) => traced(&place::open(&url)?.quiet_snapshot()?, asked.id.as_deref())?,
+        None => {
+            access::is_there(folder)?;
+            let store = access::look(folder)?;
+            let traced = traced(&store, asked.id.as_deref())?;
+            store.close()?;
+            traced
+        }
+    };
     let Traced { instances, entries, operations, findings, unknown } = &traced;
     if asked.json {
         let lines = findings.iter().map(|finding| {

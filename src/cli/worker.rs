@@ -32,7 +32,7 @@ pub fn serve(url: &Url, serve: &Serve) -> Result<u8, Problem> {
     }
     // A wrong URL is an error at once; a server that goes away later is waited for.
     database::warn(&open(url)?)?;
-    let patience = Patience::endless();
+    let patience = Patience::endless().telling(note);
     let cluster = Cluster::open(url, LAYOUT, &patience)?;
     let address = match serve.address {
         Some(address) => address,

@@ -93,6 +93,22 @@ pub fn arrivals(store: &MemoryTree, to: Partition) -> Vec<Arrival> {
     all.into_iter().map(arrival).collect()
 }
 
+/// Returns what the partitions of a store have together, as a reader of all of them shows it. Of the
+/// keys that each has of its own, the highest value counts.
+pub fn whole(store: &MemoryTree) -> MemoryTree {
+    let mut all = MemoryTree::default();
+    for (key, value) in &store.tree {
+        let shown = match key.strip_prefix(b"!p") {
+            Some(own) => &own[4..],
+            None if key.starts_with(b"!") => continue,
+            None => key,
+        };
+        let highest = all.tree.entry(shown.to_vec()).or_default();
+        *highest = value.clone().max(std::mem::take(highest));
+    }
+    all
+}
+
 /// Whether anything is on its way.
 pub fn has_transit(store: &MemoryTree) -> bool {
     store.tree.range(TRANSIT.to_vec()..).next().is_some_and(|(key, _)| key.starts_with(TRANSIT))

@@ -8,7 +8,7 @@ use crate::kv::{Cause, Reader, StoreError};
 
 use super::layout::Layout;
 use super::patience::Patience;
-use super::pool::{Pool, Rows};
+use super::pool::{COMMITS, Pool, READS, Rows};
 use super::reader::{Keys, column};
 use super::schema::{self, About, Init, Made};
 use super::scope::{Scope, Slots};
@@ -30,7 +30,10 @@ const QUIET: Duration = Duration::from_secs(10);
 /// A cluster that was opened. Clones share their connections.
 #[derive(Clone)]
 pub struct Cluster {
+    /// For reads, leases and messages.
     pool: Arc<Pool>,
+    /// For commits, which never take the connections of others.
+    commits: Arc<Pool>,
     layout: Layout,
     about: Arc<About>,
 }
@@ -43,9 +46,10 @@ impl Cluster {
 
     /// Opens a cluster. Fails if the database has no schema of a cluster, or one of another format.
     pub fn open(url: &Url, layout: Layout, patience: &Patience) -> Result<Cluster, StoreError> {
-        let pool = Pool::new(url.clone(), patience.clone());
+        let pool = Pool::new(url.clone(), patience.clone(), READS);
         let about = Arc::new(schema::about(&pool)?);
-        Ok(Cluster { pool: Arc::new(pool), layout, about })
+        let commits = Pool::new(url.clone(), patience.clone(), COMMITS);
+        Ok(Cluster { pool: Arc::new(pool), commits: Arc::new(commits), layout, about })
     }
 
     pub fn url(&self) -> &Url {
@@ -64,6 +68,10 @@ impl Cluster {
 
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    pub(super) fn commits(&self) -> &Pool {
+        &self.commits
     }
 
     pub(super) fn pool(&self) -> &Pool {

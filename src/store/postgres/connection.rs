@@ -74,6 +74,11 @@ impl Connection {
         Ok(Connection { client, runtime: Some(runtime), statements, is_lost: false, patience })
     }
 
+    /// Lets waits end with another patience.
+    pub(super) fn waits_for(&mut self, patience: &Patience) {
+        self.patience = patience.clone();
+    }
+
     /// Whether the connection can't be used any more.
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost || self.client.is_closed()
@@ -165,6 +170,16 @@ impl Failure {
                 let source = Cause::new("the wait for the server was given up");
                 StoreError::Unreachable { what: format!("{what} {url}"), source }
             }
+        }
+    }
+
+    /// Says why an attempt is repeated, for people.
+    pub(super) fn reason(&self, url: &Url) -> String {
+        match self {
+            Failure::Sql(error) | Failure::Connect(error) => {
+                format!("waiting for {url}: {}", super::failure::words(error))
+            }
+            Failure::GivenUp | Failure::Store(_) => format!("waiting for {url}"),
         }
     }
 

@@ -112,7 +112,7 @@ pub(super) fn is_of_schema(code: &SqlState) -> bool {
 }
 
 /// Returns what the server or the system says, without what the library adds.
-fn words(error: &Error) -> String {
+pub(super) fn words(error: &Error) -> String {
     if let Some(error) = error.as_db_error() {
         let detail = error.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
         return format!("{}{detail}", error.message());

@@ -41,7 +41,6 @@ pub struct PartitionStore {
     slots: Slots,
     reads: Reader,
     patience: Patience,
-    connection: Option<Connection>,
     /// The number of the last commit.
     commits: u64,
     watermark: Option<Watermark>,
@@ -80,7 +79,6 @@ impl PartitionStore {
             ownership,
             slots,
             patience: patience.clone(),
-            connection: None,
             watermark,
             told: None,
             ended: None,
@@ -134,7 +132,7 @@ impl PartitionStore {
             let meets = matches!(&failure, Failure::Sql(error) if is_conflict(error));
             meetings += u32::from(meets);
             let again = match &failure {
-                failure if failure.is_lost() => attempts.next(),
+                failure if failure.is_lost() => attempts.next(|| failure.reason(self.cluster.url())),
                 _ => meets && meetings < MEETINGS && !patience.is_over(),
             };
             if !again {
@@ -143,20 +141,13 @@ impl PartitionStore {
         }
     }
 
-    fn attempt(&mut self, parts: &Parts<'_>, number: u64) -> Result<Result<Outcome, StoreError>, Failure> {
-        let url = self.cluster.url();
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::open(url, &self.patience)?,
-        };
-        let answer = parts.call(&mut connection, &self.ownership, number);
+    fn attempt(&self, parts: &Parts<'_>, number: u64) -> Result<Result<Outcome, StoreError>, Failure> {
+        let mut lent = self.cluster.commits().lend(&self.patience)?;
+        let answer = parts.call(&mut lent, &self.ownership, number);
         if let Err(failure) = &answer {
-            connection.note(failure);
+            lent.note(failure);
         }
-        if !connection.is_lost() {
-            self.connection = Some(connection);
-        }
-        Ok(outcome(&answer?))
+        answer.map(|answer| outcome(&answer))
     }
 
     fn refusal(&self, failure: Failure) -> StoreError {
@@ -223,7 +214,6 @@ impl Store for PartitionStore {
     }
 
     fn end(&mut self) -> Result<(), StoreError> {
-        self.connection = None;
         let closed = Cause::new("the partition's store has ended");
         self.ended.get_or_insert(StoreError::Broken { source: closed });
         Ok(())

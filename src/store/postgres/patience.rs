@@ -1,7 +1,7 @@
 //! How long a lost connection is waited for.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,22 +10,39 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 /// The longest time until a wait notices that it is over.
 pub(super) const NOTICE: Duration = Duration::from_millis(50);
 
+/// The age of a wait that is told of, and the time until another one is.
+const TOLD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
 /// The time for which a server that can't be reached is tried again. Clones give up together.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Patience {
     most: Option<Duration>,
     is_over: Arc<AtomicBool>,
+    waits: Arc<Waits>,
+}
+
+/// Tells a person of long waits.
+#[derive(Default)]
+struct Waits {
+    tell: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    last: Mutex<Option<Instant>>,
 }
 
 impl Patience {
     /// Tries again for some time.
     pub fn of(most: Duration) -> Patience {
-        Patience { most: Some(most), is_over: Arc::default() }
+        Patience { most: Some(most), is_over: Arc::default(), waits: Arc::default() }
     }
 
     /// Tries again until [`Patience::give_up`].
     pub fn endless() -> Patience {
-        Patience { most: None, is_over: Arc::default() }
+        Patience { most: None, is_over: Arc::default(), waits: Arc::default() }
+    }
+
+    /// Has a function tell a person of waits of some seconds.
+    pub fn telling(self, tell: impl Fn(&str) + Send + Sync + 'static) -> Patience {
+        let waits = Waits { tell: Some(Box::new(tell)), last: Mutex::default() };
+        Patience { waits: Arc::new(waits), ..self }
     }
 
     /// Ends all waits, and those to come.
@@ -51,9 +68,13 @@ pub(super) struct Attempts<'a> {
 }
 
 impl Attempts<'_> {
-    /// Pauses before the next attempt. Returns false, at once, if there is to be none.
-    pub(super) fn next(&mut self) -> bool {
+    /// Pauses before the next attempt. Returns false, at once, if there is to be none. `why` says to a
+    /// person why there is a wait.
+    pub(super) fn next(&mut self, why: impl FnOnce() -> String) -> bool {
         let most = self.patience.most;
+        if self.began.elapsed() > TOLD.0 {
+            self.patience.waits.tell(why);
+        }
         if self.patience.is_over() || most.is_some_and(|most| self.began.elapsed() + self.pause > most) {
             return false;
         }
@@ -65,6 +86,18 @@ impl Attempts<'_> {
                 return !self.patience.is_over();
             }
             thread::sleep(rest.min(NOTICE));
+        }
+    }
+}
+
+impl Waits {
+    /// Tells why something waits, unless something was told not long ago.
+    fn tell(&self, why: impl FnOnce() -> String) {
+        let Some(tell) = &self.tell else { return };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() > TOLD.1) {
+            *last = Some(Instant::now());
+            tell(&why());
         }
     }
 }

@@ -1,5 +1,6 @@
-//! The connections that anybody may use: for reads, leases and messages.
+//! Connections that several threads use in turn.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::Row;
@@ -8,13 +9,23 @@ use crate::kv::StoreError;
 
 use super::connection::{Connection, Failure, Params};
 use super::failure::is_conflict;
-use super::patience::Patience;
+use super::patience::{NOTICE, Patience};
 use super::url::Url;
 
-/// The number of connections that stay open while nobody uses them, and of those that are used at a
-/// time.
-const MAX_IDLE: usize = 4;
-const MAX_USED: usize = 16;
+/// The most connections of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    /// Those that stay open while nobody uses them.
+    pub idle: usize,
+    /// Those that are used at a time.
+    pub used: usize,
+}
+
+/// The connections of a process for reads, leases and messages, and those for the commits of all its
+/// partitions.
+pub(super) const READS: Most = Most { idle: 4, used: 16 };
+pub(super) const COMMITS: Most = Most { idle: 12, used: 12 };
+
 /// The number of attempts of a statement that meets others.
 const MEETINGS: u32 = 20;
 
@@ -27,6 +38,7 @@ pub(super) trait Rows {
 pub(super) struct Pool {
     pub url: Url,
     pub patience: Patience,
+    most: Most,
     state: Mutex<State>,
     returned: Condvar,
 }
@@ -37,34 +49,62 @@ struct State {
     used: usize,
 }
 
+/// A connection in use. It goes back to the pool, unless it is lost.
+pub(super) struct Lent<'a> {
+    pool: &'a Pool,
+    /// There until the end.
+    connection: Option<Connection>,
+    /// Whether the connection was open before.
+    pub was_open: bool,
+}
+
 /// The right to use a connection.
-struct Turn<'a>(&'a Pool);
+struct Turn<'a>(Option<&'a Pool>);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.state().used -= 1;
-        self.0.returned.notify_one();
+        if let Some(pool) = self.0 {
+            pool.state().used -= 1;
+            pool.returned.notify_one();
+        }
     }
 }
 
 impl Pool {
-    pub(super) fn new(url: Url, patience: Patience) -> Pool {
-        Pool { url, patience, state: Mutex::default(), returned: Condvar::new() }
+    pub(super) fn new(url: Url, patience: Patience, most: Most) -> Pool {
+        Pool { url, patience, most, state: Mutex::default(), returned: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn, and returns a connection that is open already, if there is one.
-    fn turn(&self) -> (Turn<'_>, Option<Connection>) {
+    /// Returns a connection, which is open already if there is one, and waits for a turn before. All
+    /// waiting ends with the patience.
+    pub(super) fn lend(&self, patience: &Patience) -> Result<Lent<'_>, Failure> {
         let mut state = self.state();
-        while state.used >= MAX_USED {
-            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+        while state.used >= self.most.used {
+            if patience.is_over() {
+                return Err(Failure::GivenUp);
+            }
+            let waited = self.returned.wait_timeout(state, NOTICE);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.used += 1;
         let idle = state.idle.pop();
-        (Turn(self), idle)
+        drop(state);
+        let mut turn = Turn(Some(self));
+        let was_open = idle.is_some();
+        let connection = match idle {
+            Some(mut connection) => {
+                connection.waits_for(patience);
+                connection
+            }
+            None => Connection::open(&self.url, patience)?,
+        };
+        // From here on, the connection stands for the turn.
+        turn.0 = None;
+        Ok(Lent { pool: self, connection: Some(connection), was_open })
     }
 
     /// Does some work with a connection. If the connection is lost, the work is done again with
@@ -85,7 +125,7 @@ impl Pool {
             meetings += u32::from(meets);
             let again = match &failure {
                 // The server may have closed the connection long ago.
-                failure if failure.is_lost() => was_open || attempts.next(),
+                failure if failure.is_lost() => was_open || attempts.next(|| failure.reason(&self.url)),
                 _ => meets && meetings < MEETINGS,
             };
             if !again {
@@ -99,23 +139,42 @@ impl Pool {
         &self,
         work: &mut impl FnMut(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, (Failure, bool)> {
-        let (_turn, idle) = self.turn();
-        let was_open = idle.is_some();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => Connection::open(&self.url, &self.patience).map_err(|failure| (failure, false))?,
-        };
-        let done = work(&mut connection);
+        let mut lent = self.lend(&self.patience).map_err(|failure| (failure, false))?;
+        let done = work(&mut lent);
         if let Err(failure) = &done {
-            connection.note(failure);
+            lent.note(failure);
         }
-        if !connection.is_lost() {
-            let mut state = self.state();
-            if state.idle.len() < MAX_IDLE {
-                state.idle.push(connection);
-            }
+        done.map_err(|failure| (failure, lent.was_open))
+    }
+}
+
+impl Deref for Lent<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().unwrap_or_else(|| unreachable!("a connection is lent until its end"))
+    }
+}
+
+impl DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut Connection {
+        self.connection.as_mut().unwrap_or_else(|| unreachable!("a connection is lent until its end"))
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let _turn = Turn(Some(self.pool));
+        let Some(connection) = self.connection.take() else { return };
+        let mut state = self.pool.state();
+        if connection.is_lost() {
+            // The others were most likely lost together with this one.
+            let lost = std::mem::take(&mut state.idle);
+            drop(state);
+            drop(lost);
+        } else if state.idle.len() < self.pool.most.idle {
+            state.idle.push(connection);
         }
-        done.map_err(|failure| (failure, was_open))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::kv::{Cause, StoreError};
 use super::connection::{Connection, Failure};
 use super::failure::is_of_schema;
 use super::patience::Patience;
-use super::pool::{Pool, Rows};
+use super::pool::{Pool, READS, Rows};
 use super::reader::column;
 use super::scope::SLOTS;
 use super::url::Url;
@@ -63,7 +63,7 @@ pub struct Made {
 
 /// Makes the schema if the database has none, and gives rights.
 pub(super) fn init(url: &Url, init: &Init, patience: &Patience) -> Result<Made, StoreError> {
-    let pool = Pool::new(url.clone(), patience.clone());
+    let pool = Pool::new(url.clone(), patience.clone(), READS);
     let made = match about(&pool) {
         Ok(_) => false,
         Err(StoreError::NoSchema { .. }) => make(&pool, init)?,
