@@ -21,10 +21,13 @@ pub struct Patience {
     waits: Arc<Waits>,
 }
 
-/// Tells a person of long waits.
+/// Tells a person why something waits.
+type Tell = Box<dyn Fn(&str) + Send + Sync>;
+
+/// The long waits that a person is told of.
 #[derive(Default)]
 struct Waits {
-    tell: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    tell: Option<Tell>,
     last: Mutex<Option<Instant>>,
 }
 
