@@ -120,6 +120,12 @@ fn a_partition_has_the_rules_of_every_store() {
 fn ranges_are_read_with_one_question() {
     let Some(place) = place(1) else { return };
     let mut store = place.store(0);
+    // The database believes from now on that the table is empty.
+    place.sql("alter table durable.kv set (autovacuum_enabled = off)");
+    place.sql("analyze durable.kv");
+    let whole_reads =
+        || place.sql("select seq_scan from pg_stat_all_tables where relid = 'durable.kv'::regclass");
+    let before = whole_reads();
     let mut batch = Batch::default();
     for number in 0..6_u8 {
         batch.put(vec![b'h', b'/', number], vec![number; 10]);
@@ -138,6 +144,11 @@ fn ranges_are_read_with_one_question() {
     let rows: Vec<_> = (1..4_u8).map(|number| (vec![b'h', b'/', number], vec![number; 10])).collect();
     // Too many rows, too long a value, and keys of the queue are left to later questions.
     assert_eq!(found, [Some(rows), None, None, Some(Vec::new()), None]);
+    assert_eq!(store.all(b"h/").map(|all| all.len()), Ok(6));
+    // Nothing of this has read the whole table. A connection tells what it did a second later.
+    thread::sleep(Duration::from_millis(1_200));
+    store.get(b"i/large").expect("it is read");
+    assert_eq!(whole_reads(), before);
 }
 
 #[test]

@@ -31,6 +31,10 @@ pub(super) enum Failure {
     Store(StoreError),
 }
 
+/// A table that was small when it was analysed would be read as a whole for each key, long after it
+/// has grown.
+const BY_INDEX: &str = "set enable_seqscan = off";
+
 pub(super) struct Connection {
     client: Client,
     /// Always there, until the connection is dropped.
@@ -53,18 +57,20 @@ impl Connection {
             Failure::Store(StoreError::Refused { what, source, hint: hint.into() })
         })?;
         let connecting = async {
-            match url.tls() {
+            let client = match url.tls() {
                 Tls::Never => {
                     let (client, connection) = url.config().connect(tokio_postgres::NoTls).await?;
                     runtime.spawn(connection);
-                    Ok(client)
+                    client
                 }
                 _ => {
                     let (client, connection) = url.config().connect(connector).await?;
                     runtime.spawn(connection);
-                    Ok(client)
+                    client
                 }
-            }
+            };
+            client.batch_execute(BY_INDEX).await?;
+            Ok(client)
         };
         let client = wait(&runtime, patience, connecting).map_err(|failure| match failure {
             Failure::Sql(error) => Failure::Connect(error),
