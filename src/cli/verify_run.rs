@@ -3,10 +3,9 @@
 use serde_json::json;
 
 use crate::archive::{Finding, Traced, trace};
-use crate::engine::read_record;
 use crate::kv::Read;
 
-use super::access::{self, unknown};
+use super::access::{self, known};
 use super::arguments::VerifyRun;
 use super::place;
 use super::problem::{Problem, note, unreadable};
@@ -14,11 +13,9 @@ use super::verdict::{count, grouped};
 use super::{STORE, print};
 
 /// Checks what a store has, if it has the instance.
-fn traced(store: &dyn Read, id: Option<&str>) -> Result<Traced, Problem> {
-    if let Some(id) = id
-        && read_record(store, id).map_err(unreadable)?.is_none()
-    {
-        return Err(unknown(id));
+fn traced(store: &impl Read, id: Option<&str>) -> Result<Traced, Problem> {
+    if let Some(id) = id {
+        known(store, id)?;
     }
     trace(store, id).map_err(unreadable)
 }

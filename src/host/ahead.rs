@@ -46,6 +46,9 @@ impl Ahead {
 
     /// Takes in a batch that is written.
     pub fn wrote(&mut self, batch: &Batch) {
+        if self.parts.is_empty() {
+            return;
+        }
         for (key, value) in &batch.writes {
             if self.knows_key(key) {
                 match value {

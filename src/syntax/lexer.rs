@@ -363,15 +363,21 @@ impl Lexer<'_> {
     /// Puts the text of a complete string into its tokens, without indentation and with escapes
     /// decoded.
     fn settle_string(&mut self, mut open: Open) {
-        for (_, raw, offset) in &open.pieces {
-            unescape(raw, &mut |at, len, hint| self.bad_escape(offset + at, len, hint));
-        }
         if open.block {
+            // Without the indentation, the offsets are no longer those of the source.
+            for (_, raw, offset) in &open.pieces {
+                unescape(raw, &mut |at, len, hint| self.bad_escape(offset + at, len, hint));
+            }
             strip_indentation(&mut open.pieces);
         }
         let last = open.pieces.len() - 1;
-        for (number, (token, raw, _)) in open.pieces.iter().enumerate() {
-            let text: Name = unescape(raw, &mut |_, _, _| {}).into();
+        for (number, (token, raw, offset)) in open.pieces.iter().enumerate() {
+            let mut bad = |at, len, hint: &str| {
+                if !open.block {
+                    self.bad_escape(offset + at, len, hint);
+                }
+            };
+            let text: Name = unescape(raw, &mut bad).into();
             self.out.tokens[*token].1 = match number {
                 0 if last == 0 => Token::Str(text),
                 0 => Token::StrStart(text),

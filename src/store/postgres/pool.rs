@@ -49,25 +49,13 @@ struct State {
     used: usize,
 }
 
-/// A connection in use. It goes back to the pool, unless it is lost.
+/// A turn with a connection. The connection goes back to the pool, unless it is lost.
 pub(super) struct Lent<'a> {
     pool: &'a Pool,
-    /// There until the end.
+    /// There once it is open, until the end.
     connection: Option<Connection>,
     /// Whether the connection was open before.
     pub was_open: bool,
-}
-
-/// The right to use a connection.
-struct Turn<'a>(Option<&'a Pool>);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        if let Some(pool) = self.0 {
-            pool.state().used -= 1;
-            pool.returned.notify_one();
-        }
-    }
 }
 
 impl Pool {
@@ -91,20 +79,15 @@ impl Pool {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.used += 1;
-        let idle = state.idle.pop();
+        let connection = state.idle.pop();
         drop(state);
-        let mut turn = Turn(Some(self));
-        let was_open = idle.is_some();
-        let connection = match idle {
-            Some(mut connection) => {
-                connection.waits_for(patience);
-                connection
-            }
-            None => Connection::open(&self.url, patience)?,
-        };
-        // From here on, the connection stands for the turn.
-        turn.0 = None;
-        Ok(Lent { pool: self, connection: Some(connection), was_open })
+        let was_open = connection.is_some();
+        let mut lent = Lent { pool: self, connection, was_open };
+        match &mut lent.connection {
+            Some(connection) => connection.waits_for(patience),
+            none => *none = Some(Connection::open(&self.url, patience)?),
+        }
+        Ok(lent)
     }
 
     /// Does some work with a connection. If the connection is lost, the work is done again with
@@ -164,9 +147,10 @@ impl DerefMut for Lent<'_> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        let _turn = Turn(Some(self.pool));
-        let Some(connection) = self.connection.take() else { return };
         let mut state = self.pool.state();
+        state.used -= 1;
+        self.pool.returned.notify_one();
+        let Some(connection) = self.connection.take() else { return };
         if connection.is_lost() {
             // The others were most likely lost together with this one.
             let lost = std::mem::take(&mut state.idle);
